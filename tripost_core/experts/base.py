@@ -1,0 +1,57 @@
+"""What an expert is: FBK names the first error of an attempt, IMP repairs the attempt from that step on (section 2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tripost_core.problems.base import Problem
+from tripost_core.trajectory import Attempt, error_feedback, terminal_feedback
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """FBK's judgement of one attempt.
+
+    `correct`: right final answer and no wrong step. Otherwise `error_step` is the header of the first wrong step
+    ("3", "3.2.1", "final"; the first missing header when the attempt stops early), `error_segment` a verbatim,
+    non-empty part of its line (the last line there is when the step is missing; None for an empty attempt),
+    `error_class` a short snake_case name and `reason` a clause without the final full stop.
+    """
+
+    correct: bool
+    error_step: str | None = None
+    error_segment: str | None = None
+    error_class: str | None = None
+    reason: str | None = None
+
+    def sentence(self, attempt: str) -> str:
+        """The feedback line's text (without `Feedback: `)."""
+        parsed = Attempt.parse(attempt)
+        if self.correct:
+            return terminal_feedback(parsed)
+        assert self.error_step is not None and self.reason is not None, self
+        return error_feedback(parsed, self.error_step, self.error_segment, self.reason)
+
+
+class Expert(Protocol):
+    """Judges and repairs attempts at one task's problems; bad input gives a verdict, never an exception."""
+
+    name: str
+    """What the rows record as the source, e.g. `script-v1`."""
+
+    def feedback(self, problem: Problem, attempt: str) -> Verdict: ...
+
+    def improve(self, problem: Problem, attempt: str, feedback: str) -> str:
+        """The attempt with every line before the first error kept byte for byte and the rest rewritten.
+        Terminal feedback returns the attempt unchanged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A gold rationale with one mistake in it: where it is and what kind (`error_class` as FBK names it)."""
+
+    attempt: str
+    error_step: str
+    error_class: str
