@@ -1,0 +1,226 @@
+"""Parquet buffers: what passes between stages, by reference.
+
+A buffer is a directory (any fsspec URI) of Parquet shards and a `manifest.json` that is written last: without its
+manifest a buffer does not exist. The digest covers the logical rows in canonical order, and nothing that differs between
+two runs of the same work (no run id, time, cost or URI); those stand in the manifest and in the side table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from tripost_core.errors import StorageError
+from tripost_core.schemas import SCHEMAS, id_column
+
+MANIFEST = "manifest.json"
+ROWS_PER_SHARD = 50_000
+Row = dict[str, Any]
+
+
+class Ref(BaseModel):
+    """What passes between tasks: where a buffer or checkpoint is and what it holds, never the rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    digest: str
+    kind: str
+    """A schema name of `schemas.py`, `checkpoint` or `report`."""
+    num_rows: int = 0
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for equal values; the text that is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_rows(rows: Iterable[Row], schema: str) -> str:
+    """SHA-256 over the rows in the order of the id column."""
+    key = id_column(schema)
+    total = hashlib.sha256(schema.encode())
+    for row in sorted(rows, key=lambda row: row[key]):
+        total.update(canonical_json(row).encode())
+        total.update(b"\n")
+    return total.hexdigest()
+
+
+def join(uri: str, *names: str) -> str:
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    return fsspec.core.url_to_fs(uri)
+
+
+def _cause(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def write_file(uri: str, data: bytes) -> None:
+    """Whole or not at all: a temporary name, fsync, rename. Raises StorageError."""
+    filesystem, path = _filesystem(uri)
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+        with filesystem.open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if "file" in filesystem.protocol:
+                os.fsync(file.fileno())
+        if "file" in filesystem.protocol:
+            os.replace(temporary, path)
+            _sync_directory(os.path.dirname(path))
+        else:
+            filesystem.mv(temporary, path)
+    except OSError as error:
+        try:
+            filesystem.rm_file(temporary)
+        except OSError:
+            pass  # it was never created, or the disk refuses this too
+        raise StorageError(f"{path} cannot be written: {_cause(error)}.") from None
+
+
+def _sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_file(uri: str) -> bytes:
+    """Raises StorageError."""
+    filesystem, path = _filesystem(uri)
+    try:
+        with filesystem.open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {_cause(error)}.") from None
+
+
+def read_manifest(uri: str) -> dict[str, Any] | None:
+    """The manifest in this directory, or None where there is none. Raises StorageError if it is not JSON."""
+    filesystem, path = _filesystem(join(uri, MANIFEST))
+    if not filesystem.exists(path):
+        return None
+    try:
+        return json.loads(read_file(join(uri, MANIFEST)))
+    except ValueError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path} is not a manifest: it holds no JSON.") from None
+
+
+def write_manifest(uri: str, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    write_file(join(uri, MANIFEST), text.encode())
+
+
+def write_buffer(
+    uri: str,
+    schema: str,
+    rows: Sequence[Row],
+    side_rows: Sequence[Row] = (),
+    about: dict[str, Any] | None = None,
+) -> Ref:
+    """Writes rows (canonical order), the side table and, last, the manifest with `about` in it.
+
+    `side_rows` (cost, times, whatever differs between two runs of the same work) are outside the digest.
+    Raises StorageError; two writers of the same rows do not disturb each other.
+    """
+    key = id_column(schema)
+    # Through Arrow and back, so that the digest is that of the rows as they will be read.
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[schema])
+    ordered = sorted(table.to_pylist(), key=lambda row: row[key])
+    assert len({row[key] for row in ordered}) == len(ordered), f"{schema}: {key} is not unique"
+    digest = digest_rows(ordered, schema)
+    shards = []
+    for number, start in enumerate(range(0, max(len(ordered), 1), ROWS_PER_SHARD)):
+        part = ordered[start : start + ROWS_PER_SHARD]
+        data = _parquet_bytes(pa.Table.from_pylist(part, schema=SCHEMAS[schema]))
+        shards.append({**_write_shard(uri, f"part-{number:05d}", data), "num_rows": len(part)})
+    side = []
+    if side_rows:
+        side.append(_write_shard(uri, "side", _parquet_bytes(pa.Table.from_pylist(list(side_rows)))))
+    ref = Ref(uri=uri, digest=digest, kind=schema, num_rows=len(ordered))
+    manifest = {**(about or {}), **ref.model_dump(exclude={"uri"}), "shards": shards, "side": side}
+    write_manifest(uri, manifest)
+    return ref
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _write_shard(uri: str, stem: str, data: bytes) -> dict[str, Any]:
+    sha = hashlib.sha256(data).hexdigest()
+    # The content is in the name, so a second writer of other bytes never replaces a shard under a reader.
+    name = f"{stem}-{sha[:8]}.parquet"
+    write_file(join(uri, name), data)
+    return {"file": name, "sha256": sha}
+
+
+def find(uri: str) -> Ref | None:
+    """The buffer or checkpoint at `uri` as its manifest gives it, files unchecked; None where there is none."""
+    manifest = read_manifest(uri)
+    if manifest is None:
+        return None
+    return Ref(uri=uri, digest=manifest["digest"], kind=manifest["kind"], num_rows=manifest["num_rows"])
+
+
+def read_table(ref: Ref) -> pa.Table:
+    """The rows, every shard checked against the manifest. Raises StorageError for a missing or altered file."""
+    manifest = read_manifest(ref.uri)
+    if manifest is None or manifest["digest"] != ref.digest:
+        raise StorageError(f"The buffer {ref.uri} is gone or holds other rows than the stage before it wrote.")
+    tables = [
+        pq.read_table(io.BytesIO(_checked(ref.uri, shard)), schema=SCHEMAS[ref.kind]) for shard in manifest["shards"]
+    ]
+    return pa.concat_tables(tables)
+
+
+def read_rows(ref: Ref) -> list[Row]:
+    """`read_table` as dictionaries, in canonical order."""
+    return read_table(ref).to_pylist()
+
+
+def read_side_rows(ref: Ref) -> list[Row]:
+    """The side table; empty where there is none."""
+    manifest = read_manifest(ref.uri) or {}
+    rows: list[Row] = []
+    for shard in manifest.get("side", []):
+        rows += pq.read_table(io.BytesIO(_checked(ref.uri, shard))).to_pylist()
+    return rows
+
+
+def _checked(uri: str, shard: dict[str, Any]) -> bytes:
+    data = read_file(join(uri, shard["file"]))
+    if hashlib.sha256(data).hexdigest() != shard["sha256"]:
+        raise StorageError(f"{join(uri, shard['file'])} is truncated or altered: its digest is not the manifest's.")
+    return data
+
+
+def is_intact(ref: Ref) -> bool:
+    """Whether the manifest is there, is the ref's, and every file it names has its digest."""
+    try:
+        manifest = read_manifest(ref.uri)
+        if manifest is None or manifest["digest"] != ref.digest:
+            return False
+        for shard in [*manifest.get("shards", []), *manifest.get("side", [])]:
+            _checked(ref.uri, shard)
+    except StorageError:
+        return False
+    return True
