@@ -1,8 +1,8 @@
 """Parquet buffers: what passes between stages, by reference.
 
 A buffer is a directory (any fsspec URI) of Parquet shards and a `manifest.json` that is written last: without its
-manifest a buffer does not exist. The digest covers the logical rows in canonical order, and nothing that differs between
-two runs of the same work (no run id, time, cost or URI); those stand in the manifest and in the side table.
+manifest a buffer does not exist. The digest covers the logical rows in canonical order, and nothing that differs
+between two runs of the same work (no run id, time, cost or URI); those stand in the manifest and in the side table.
 """
 
 from __future__ import annotations

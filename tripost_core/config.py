@@ -1,7 +1,7 @@
 """The configuration of a run: plain data, one frozen model per stage. YAML in, Prefect form out.
 
-The defaults are the paper's values (sections 2.2 to 3.1) except where a comment says otherwise. A stage's cache key covers
-only the part that the stage reads, so that a changed learning rate repeats training and no expert call.
+The defaults are the paper's values (sections 2.2 to 3.1). A stage's cache key covers only the part that the stage
+reads, so that a changed learning rate repeats training and no expert call.
 """
 
 from __future__ import annotations
