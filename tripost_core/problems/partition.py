@@ -1,0 +1,35 @@
+"""Which questions belong to pretraining: a partition of all questions by content.
+
+The shipped student is pretrained once, while the splits of a run depend on the seed of that run. So that no split of
+any seed holds a question that the student was pretrained on, a question's own hash decides which side it is on: the
+pretraining corpus draws from one side, generated splits from the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from tripost_core.problems.base import strip_question
+
+PRETRAINING_SHARE = 4
+"""One in so many questions is left to pretraining."""
+
+_WORD_LIST = re.compile(r"\sList:\s*")
+
+
+def canonical_question(question: str) -> str:
+    """What makes two questions the same: blanks do not count, nor do order and repetition in a list of words."""
+    text = strip_question(question)
+    if match := _WORD_LIST.search(text):
+        return " ".join(sorted(set(text[match.end() :].split())))
+    return "".join(text.removesuffix("=").split())
+
+
+def is_pretraining_question(question: str) -> bool:
+    """True where only pretraining may use the question; generated splits leave it out.
+
+    `question` comes with or without `Q: `. The answer depends on nothing but its `canonical_question`.
+    """
+    digest = hashlib.sha256(canonical_question(question).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % PRETRAINING_SHARE == 0
