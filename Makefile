@@ -1,0 +1,49 @@
+# The commands of the README. Needs Python 3.11 or later and make; everything else goes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TASK ?= multistep_arithmetic
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench test-slow test-gpu test-browser clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+setup: .venv/.installed  ## build .venv from the lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found."; exit 2; }
+	@echo "Setting up .venv from requirements.lock (some minutes, once)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: setup  ## one TriPosT run, TASK=multistep_arithmetic or word_sorting
+	@$(BIN)/tripost run deployments/$(TASK).yaml
+
+test: check  ## tests, lint and types
+	$(BIN)/pytest -n 2
+
+check: setup  ## lint and types alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+test-gpu: setup  ## the tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
+test-browser: setup  ## the report in headless Chromium, which is installed where that is possible
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
+	$(BIN)/pytest tests/test_report_browser.py
+
+bench: setup  ## the benchmarks of docs/log.md
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/oracle.py
+	$(BIN)/python benchmarks/orchestration.py
+
+clean:  ## .venv and caches, not runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
