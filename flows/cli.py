@@ -1,0 +1,124 @@
+"""The `tripost` entry point: run, up and down; the commands that need no Prefect come from tripost_core.cli.
+
+Exit codes: 0 done, 1 a check found something (data check, oracle), 2 it could not be done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tripost_core.cli import JsonOption, app
+from tripost_core.errors import TripostError
+
+
+@app.callback()
+def tripost() -> None:
+    """Train a small language model to improve its own answers (TriPosT)."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="a run config, e.g. deployments/word_sorting.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="e.g. --set train.learning_rate=1e-4")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="the run's directory; default runs/NAME of the config")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="compute every stage again, whatever is there")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """One TriPosT run, in this process. The same command goes on where an earlier one was stopped.
+
+    Example: tripost run deployments/word_sorting.yaml --set iterations=1 --output runs/first-try
+    """
+    from tripost_core.config import load_config
+    from tripost_core.plan import is_finished, read_record
+
+    settings = load_config(config, overrides)
+    directory = output or Path("runs") / config.stem
+    record = read_record(directory)
+    started = time.monotonic()
+    if not fresh and is_finished(record, settings):
+        print(f"{directory} is a finished run of this configuration: no stage was executed.", file=sys.stderr)
+    else:
+        from flows.tripost import run as run_flow
+        from tripost_core.progress import ProgressDisplay
+
+        with ProgressDisplay() as display:
+            record = run_flow(settings, directory, fresh=fresh, display=display)
+    assert record is not None
+    _print_end(record, directory, as_json, time.monotonic() - started)
+
+
+def _print_end(record, directory: Path, as_json: bool, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    from tripost_core.progress import format_seconds
+    from tripost_core.report.numbers import print_scores
+
+    if as_json:
+        print((directory / "report.json").read_text(encoding="utf-8"))
+        return
+    print_scores(record, Console(highlight=False))
+    if record.message:
+        print(record.message)
+    print(f"Took {format_seconds(seconds)}. Open {directory / 'report.html'} in a browser.")
+    print(f"Next: tripost show {directory} --trajectories 3")
+    last = record.entries[-2] if len(record.entries) > 1 else record.entries[0]
+    if "train" in last.stages:
+        model = last.stages["train"].uri.removeprefix("file://")
+        print(f"      tripost solve --task {record.config['task']} --model {os.path.relpath(model)} QUESTION")
+
+
+@app.command()
+def up() -> None:
+    """Start the local server, the work pools `cpu` and `a100` with a worker each, and the deployments.
+
+    Example: tripost up && prefect deployment run tripost/iterate --watch
+    """
+    from flows.local_stack import up as start
+
+    start()
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that `tripost up` started.
+
+    Example: tripost down
+    """
+    from flows.local_stack import down as stop
+
+    stop()
+
+
+def main() -> None:
+    """Runs a command; what a user can cause is one sentence on standard error and exit code 2."""
+    try:
+        app(prog_name="tripost")
+    except TripostError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader (`head`, a pager) is gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}.")
+    except KeyboardInterrupt:
+        print("tripost: interrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    print(f"tripost: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

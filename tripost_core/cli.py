@@ -1,0 +1,238 @@
+"""The commands that need no Prefect: pretrain, evaluate, solve, oracle, data, show, report.
+
+Everything heavy is imported inside the command that needs it, so that `--help` and `oracle` start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tripost_core.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+data_app = typer.Typer(no_args_is_help=True, help="Make questions, or check a file of your own.")
+app.add_typer(data_app, name="data")
+
+TaskOption = Annotated[str, typer.Option("--task", help="multistep_arithmetic or word_sorting")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+@app.command()
+def oracle(
+    mode: Annotated[str, typer.Argument(help="rationale, feedback or improve")],
+    task: TaskOption,
+) -> None:
+    """The scripted expert as a filter: JSON lines on standard input, JSON lines on standard output.
+
+    Example: echo '{"question": "Q: ((1 + 2 * 3) - (4 - 5 - 6)) ="}' | tripost oracle rationale --task multistep_arithmetic
+    """
+    from tripost_core.oracle import oracle_lines
+
+    lines = (line.decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+    failed = 0
+    for text, ok in oracle_lines(mode, task, lines):
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        failed += not ok
+    sys.stdout.flush()
+    if failed:
+        print(f"tripost: {failed} of the lines could not be handled; each has an `error`.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", help="directory of the new student; must not hold one yet")],
+    preset: Annotated[str, typer.Option(help="tiny (shipped; about an hour on 2 cores) or debug (seconds)")] = "tiny",
+    seed: Annotated[int, typer.Option(help="of weights and documents")] = 0,
+) -> None:
+    """Train a small Llama from scratch on scripted rationales and judgements of single steps.
+
+    Example: tripost pretrain --preset debug --out runs/my-student
+    """
+    from tripost_core.lm.pretrain import pretrain as run_pretrain
+    from tripost_core.progress import ProgressDisplay
+
+    with ProgressDisplay() as display:
+
+        def progress(event: dict[str, object]) -> None:
+            display.line("  ".join(f"{key} {_short(value)}" for key, value in event.items()))
+
+        result = run_pretrain(preset, out, seed, progress)
+    print(f"{result}\nThe student is in {out}. Next: tripost evaluate --model {out} --task word_sorting")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="`tiny`, a model directory, or a hub name")],
+    task: TaskOption,
+    data: Annotated[
+        Path | None, typer.Option(help="BIG-bench JSON, BIG-Bench Hard JSON or JSONL; empty = generated")
+    ] = None,
+    num_seen: Annotated[int, typer.Option(min=0, help="generated questions of seen subtasks")] = 120,
+    num_unseen: Annotated[int, typer.Option(min=0, help="generated questions of unseen subtasks")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the generated questions")] = 0,
+    max_improvements: Annotated[int, typer.Option(min=0, help="of one answer; 0 = first attempts alone")] = 3,
+    max_new_tokens: Annotated[int, typer.Option(min=8, help="of one continuation")] = 1024,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy by subtask, SI.Freq, SI.Contrib, repaired and harm of a model, by greedy decoding.
+
+    Example: tripost evaluate --model tiny --task word_sorting --num-seen 60
+    """
+    from tripost_core.lm.student import load_student
+    from tripost_core.problems import load_task
+    from tripost_core.problems.splits import make_splits
+    from tripost_core.progress import ProgressDisplay
+    from tripost_core.show import print_metrics
+    from tripost_core.stages.evaluate import answer_rows
+
+    the_task = load_task(task)
+    if data is not None:
+        problems = the_task.load(data, "test")
+    else:
+        from tripost_core.config import parse_config
+
+        sizes = {"num_train": 1, "num_test_seen": num_seen, "num_test_unseen": num_unseen}
+        config = parse_config({"data": sizes}, "the command line")
+        problems = [p for p in make_splits(the_task, config.data, seed).problems if p.split == "test"]
+    from tripost_core.metrics import evaluate_rows
+
+    student = load_student(model)
+    with ProgressDisplay() as display:
+        rows = answer_rows(
+            student,
+            the_task,
+            problems,
+            max_new_tokens=max_new_tokens,
+            max_improvements=max_improvements,
+            progress=lambda what, done, total: display.advanced("evaluate", what, done, total),
+        )
+    result = evaluate_rows(rows)
+    if as_json:
+        print(json.dumps({"model": model, "task": task, "eval": result}, indent=1))
+    else:
+        print_metrics(result)
+
+
+@app.command()
+def solve(
+    question: Annotated[str, typer.Argument(help="a question of the task")],
+    model: Annotated[str, typer.Option(help="`tiny`, a model directory, or a hub name")],
+    task: TaskOption,
+    temperature: Annotated[float, typer.Option(min=0, help="0 = greedy")] = 0.0,
+    max_improvements: Annotated[int, typer.Option(min=0)] = 3,
+    seed: Annotated[int, typer.Option(help="of the sampling")] = 0,
+) -> None:
+    """Watch a model attempt a question, criticise its attempt and improve it.
+
+    Example: tripost solve --model tiny --task multistep_arithmetic "((1 + 2 * 3) - (4 - 5 - 6)) ="
+    """
+    from tripost_core.lm.student import load_student
+    from tripost_core.problems import load_task
+    from tripost_core.show import print_solution
+
+    the_task = load_task(task)
+    problem = the_task.parse_question(question)
+    print_solution(load_student(model), the_task, problem, temperature, max_improvements, seed)
+
+
+@data_app.command("generate")
+def data_generate(
+    task: TaskOption,
+    out: Annotated[Path, typer.Option("--out", help="directory for train.jsonl, validation.jsonl and test.jsonl")],
+    preset: Annotated[str | None, typer.Option(help="`paper`: the paper's split sizes")] = None,
+    num_train: Annotated[int, typer.Option(min=1)] = 550,
+    num_test_seen: Annotated[int, typer.Option(min=0)] = 120,
+    num_test_unseen: Annotated[int, typer.Option(min=0)] = 240,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make questions with answers and scripted rationales, no question in two splits.
+
+    Example: tripost data generate --task word_sorting --preset paper --out runs/words
+    """
+    from tripost_core.config import parse_config
+    from tripost_core.data_files import write_splits
+
+    sizes = {"num_train": num_train, "num_test_seen": num_test_seen, "num_test_unseen": num_test_unseen}
+    config = parse_config({"task": task, "seed": seed, "data": {"preset": preset, **sizes}}, "the command line")
+    for path, num_rows in write_splits(config, out):
+        print(f"{path}: {num_rows} questions")
+    print(f"Next: tripost data check --task {task} {out / 'train.jsonl'} {out / 'test.jsonl'}")
+
+
+@data_app.command("check")
+def data_check(
+    files: Annotated[list[Path], typer.Argument(help="one file, or several splits of one data set")],
+    task: TaskOption,
+    model: Annotated[str, typer.Option(help="whose context the prompts must fit")] = "tiny",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a data file against itself: every gold answer and rationale must pass its own grader, no question twice
+    (also across the files), prompts and rationales fit the model's context. Exit code 1 where something is wrong.
+
+    Example: tripost data check --task word_sorting train.jsonl test.jsonl
+    """
+    from tripost_core.data_files import check_files
+
+    result = check_files(task, files, model)
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        for line in result.lines():
+            print(line)
+    if result.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="a run's directory, e.g. runs/word_sorting")],
+    stage: Annotated[str | None, typer.Option(help="print rows of this stage's buffer, e.g. tripost-1/filter")] = None,
+    trajectories: Annotated[int, typer.Option(min=0, help="print so many edited trajectories")] = 0,
+    status: Annotated[str | None, typer.Option(help="correct or discarded")] = None,
+    error_class: Annotated[str | None, typer.Option(help="e.g. calculation")] = None,
+    iteration: Annotated[int | None, typer.Option(min=1)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="rows to print of a buffer")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """A run on the terminal: its scores, its stages, rows of a buffer, trajectories with their first error marked.
+
+    Example: tripost show runs/word_sorting --trajectories 3 --iteration 1
+    """
+    from tripost_core.show import show as show_run
+
+    show_run(
+        run,
+        stage=stage,
+        trajectories=trajectories,
+        status=status,
+        error_class=error_class,
+        iteration=iteration,
+        limit=limit,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. runs/word_sorting")]) -> None:
+    """Write report.html and report.json of a run again, from its buffers.
+
+    Example: tripost report runs/word_sorting
+    """
+    from tripost_core.plan import read_record
+    from tripost_core.report import write_report
+
+    record = read_record(run)
+    if record is None:
+        raise ConfigError(f"{run} holds no run: there is no run.json in it.")
+    write_report(record, run)
+    print(f"Open {run / 'report.html'} in a browser; the numbers are in {run / 'report.json'}.")

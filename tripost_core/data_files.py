@@ -1,0 +1,124 @@
+"""`tripost data`: write the splits of a task as JSONL, and check data files against themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tripost_core.buffers import write_file
+from tripost_core.config import RunConfig
+from tripost_core.errors import DataError
+from tripost_core.problems import Problem, Task, load_task, prompt
+
+MAX_LINES_SHOWN = 20
+
+
+def write_splits(config: RunConfig, out: Path) -> list[tuple[Path, int]]:
+    """Writes `train.jsonl`, `test.jsonl` (and `validation.jsonl` with the paper's sizes); path and rows of each.
+
+    A line has `question`, `answer`, `rationale`, `subtask`, `seen`. Raises StorageError.
+    """
+    from tripost_core.problems.splits import make_splits
+
+    problems = make_splits(load_task(config.task), config.data, config.seed).problems
+    written = []
+    for split in dict.fromkeys(problem.split for problem in problems):
+        rows = [problem for problem in problems if problem.split == split]
+        path = out / f"{split}.jsonl"
+        write_file(str(path), "".join(_line(problem) for problem in rows).encode())
+        written.append((path, len(rows)))
+    return written
+
+
+def _line(problem: Problem) -> str:
+    task = load_task(problem.task)
+    row = {
+        "question": problem.question,
+        "answer": problem.answer,
+        "rationale": problem.rationale or task.rationale(problem.question),
+        "subtask": problem.subtask,
+        "seen": problem.seen,
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+@dataclass
+class Check:
+    """What `tripost data check` found."""
+
+    num_questions: Counter[str] = field(default_factory=Counter)
+    """By file."""
+    by_subtask: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+    longest_tokens: int = 0
+    """Of prompt and rationale."""
+    context_tokens: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "num_questions": dict(self.num_questions),
+            "by_subtask": dict(self.by_subtask),
+            "longest_tokens": self.longest_tokens,
+            "context_tokens": self.context_tokens,
+            "findings": self.findings,
+        }
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        lines = [f"{name}: {num} questions" for name, num in self.num_questions.items()]
+        lines.append("by subtask: " + ", ".join(f"{name} {num}" for name, num in sorted(self.by_subtask.items())))
+        lines.append(f"longest prompt with rationale: {self.longest_tokens} of {self.context_tokens} tokens")
+        lines += self.findings[:MAX_LINES_SHOWN]
+        if len(self.findings) > MAX_LINES_SHOWN:
+            lines.append(f"... and {len(self.findings) - MAX_LINES_SHOWN} more")
+        lines.append(f"{len(self.findings)} findings" if self.findings else "Nothing wrong was found.")
+        return lines
+
+
+def check_files(task_name: str, files: list[Path], model: str) -> Check:
+    """Reads the files as splits of one data set. Raises DataError where one cannot be read at all."""
+    from tripost_core.lm.student import load_tokenizer
+
+    task = load_task(task_name)
+    tokenizer, context = load_tokenizer(model)
+    check = Check(context_tokens=context)
+    first_place: dict[str, str] = {}
+    for file in files:
+        for number, problem in enumerate(task.load(file, file.stem), 1):
+            place = f"{file.name}, question {number}"
+            check.num_questions[str(file)] += 1
+            check.by_subtask[problem.subtask] += 1
+            if problem.question in first_place:
+                check.findings.append(f"{place}: the same question as {first_place[problem.question]}")
+            first_place.setdefault(problem.question, place)
+            check.findings += [f"{place}: {finding}" for finding in _findings(task, problem)]
+            text = f"{prompt(task, problem.question)}\n{_gold(task, problem)}"
+            length = len(tokenizer(text)["input_ids"]) + 1
+            check.longest_tokens = max(check.longest_tokens, length)
+            if length > context:
+                check.findings.append(f"{place}: {length} tokens with its rationale, more than {model}'s {context}")
+    return check
+
+
+def _gold(task: Task, problem: Problem) -> str:
+    return problem.rationale or task.rationale(problem.question)
+
+
+def _findings(task: Task, problem: Problem) -> list[str]:
+    """What is wrong with one question's own answer and rationale."""
+    found = []
+    try:
+        computed = task.parse_question(problem.question).answer
+    except DataError as error:
+        return [str(error)]
+    if computed != problem.answer:
+        found.append(f"the answer is {problem.answer!r}, but the question's is {computed!r}")
+    if problem.rationale is not None:
+        if not task.is_right(problem.rationale, problem.answer):
+            found.append(f"the rationale ends with {task.extract_answer(problem.rationale)!r}, not {problem.answer!r}")
+        if not task.is_consistent(problem.rationale):
+            found.append("the rationale's final answer is not that of its second last step")
+    return found
