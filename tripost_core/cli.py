@@ -29,7 +29,7 @@ def oracle(
 ) -> None:
     """The scripted expert as a filter: JSON lines on standard input, JSON lines on standard output.
 
-    Example: echo '{"question": "Q: ((1 + 2 * 3) - (4 - 5 - 6)) ="}' | tripost oracle rationale --task multistep_arithmetic
+    Example: echo '{"question": "((1 + 2 * 3) - (4 - 5 - 6)) ="}' | tripost oracle rationale --task multistep_arithmetic
     """
     from tripost_core.oracle import oracle_lines
 
