@@ -1,0 +1,27 @@
+"""FBK and IMP, the expert modules that criticise and repair the student's attempts (paper section 2.2).
+
+This file imports nothing heavy: the scripted experts below it serve `tripost oracle`, which has to start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tripost_core.config import ExpertConfig
+    from tripost_core.experts.base import Expert
+
+
+def load_expert(config: ExpertConfig | Mapping[str, Any], task: str, seed: int) -> Expert:
+    """The expert that a configuration names, erring at its `mistake_rate`.
+
+    `seed` decides which judgements and repairs are wrong. Raises ConfigError where the task has no such expert.
+    """
+    from tripost_core.config import ExpertConfig
+    from tripost_core.experts.fallible import FallibleExpert
+    from tripost_core.experts.scripted import load_scripted_expert
+
+    checked = config if isinstance(config, ExpertConfig) else ExpertConfig.model_validate(dict(config))
+    expert = load_scripted_expert(task)
+    return FallibleExpert(expert, checked.mistake_rate, seed) if checked.mistake_rate > 0 else expert
