@@ -22,7 +22,7 @@ FINAL = "final"
 _HEADER = re.compile(r"\((\d+(?:\.\d+)*|Final response)\)(?: |$)")
 _TERMINAL = "final response is also correct"
 _ERROR = re.compile(
-    r"In step \((?P<step>\d+(?:\.\d+)*|Final response)\),? the part (?P<quote>[\"'])(?P<segment>.*)(?P=quote) "
+    r"In step \(?(?P<step>\d+(?:\.\d+)*|Final response)\)?,? the part (?P<quote>[\"'])(?P<segment>.*)(?P=quote) "
     r"is incorrect\.?(?: This is because (?P<reason>.*))?",
     re.DOTALL | re.IGNORECASE,
 )
@@ -124,6 +124,8 @@ class Feedback:
         if self.error_step is None or self.error_step != other.error_step:
             return False
         mine, theirs = self.error_segment or "", other.error_segment or ""
+        if not mine or not theirs:  # an empty segment lies in every other and says nothing
+            return mine == theirs
         return mine in theirs or theirs in mine
 
 

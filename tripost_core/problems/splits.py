@@ -109,7 +109,7 @@ def _without(train: list[Problem], test: list[Problem], dropped: Counter[str]) -
 def _generate(task: Task, sizes: Mapping[str, int], seed: int, split: str, taken: Iterable[Problem]) -> list[Problem]:
     exclude = [problem.question for problem in taken]
     keys = {canonical_question(question) for question in exclude}
-    problems = []
+    problems: list[Problem] = []
     for subtask, n in sizes.items():
         candidates = n
         kept: dict[str, Problem] = {}
@@ -123,7 +123,7 @@ def _generate(task: Task, sizes: Mapping[str, int], seed: int, split: str, taken
         keys.update(new)
         exclude += [problem.question for problem in new.values()]
         problems += new.values()
-    return list(problems)
+    return problems
 
 
 def _with_rationale(task: Task, problem: Problem, dropped: Counter[str]) -> Problem:

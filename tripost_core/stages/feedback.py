@@ -1,4 +1,4 @@
-"""Stage `feedback`: FBK judges every trajectory that is not judged to its end; round 0 edits the student's own turns."""
+"""Stage `feedback`: FBK judges every trajectory that is not at its end; round 0 edits the student's own turns."""
 
 from __future__ import annotations
 
