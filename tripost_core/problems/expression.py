@@ -23,10 +23,11 @@ _MAX_BITS = 4_000
 
 Postfix = tuple[int | str, ...]
 
-_TOKEN = re.compile(r"\s*(?:([0-9]+)|([A-Za-z][0-9]{0,3})|([^\s]))")
+_TOKEN = re.compile(r"[0-9]+|[A-Za-z][0-9]{0,3}|\S")
 _LETTER = re.compile(r"[A-Za-z][0-9]{0,3}")
 _INNERMOST = re.compile(r"\([^()]*\)")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2}
+_OPERATORS = frozenset("+-*~")
 _LOOKALIKES = str.maketrans("−–×·∙[]", "--***()")
 _PRIME = (1 << 61) - 1
 
@@ -48,36 +49,27 @@ def parse(text: str) -> Postfix:
     depth = leaves = 0
     operand_expected = True
 
-    def close_operand() -> None:
-        while pending and pending[-1] == "~":
-            pending.pop()
-            last = out[-1]
-            if isinstance(last, int):
-                out[-1] = -last
-            elif last == "~":
-                out.pop()
-            else:
-                out.append("~")
-
-    for match in _TOKEN.finditer(text.translate(_LOOKALIKES).rstrip()):
-        number, letter, sign = match.groups()
-        if number or letter:
+    for token in _TOKEN.findall(text.translate(_LOOKALIKES)):
+        if token in _PRECEDENCE:
             if not operand_expected:
-                raise ExpressionError("an operator is missing")
-            leaves += 1
-            if leaves > MAX_LEAVES or (number and len(number) > MAX_DIGITS):
-                raise ExpressionError("the expression is too long")
-            out.append(int(number) if number else letter)
-            operand_expected = False
-            close_operand()
-        elif sign == "(":
+                while pending and pending[-1] != "(" and _PRECEDENCE[pending[-1]] >= _PRECEDENCE[token]:
+                    out.append(pending.pop())
+                pending.append(token)
+                operand_expected = True
+            elif token == "-":
+                pending.append("~")
+            elif token == "*":
+                raise ExpressionError("a number is missing")
+            continue
+        if token == "(":
             if not operand_expected:
                 raise ExpressionError("an operator is missing")
             depth += 1
             if depth > MAX_DEPTH:
                 raise ExpressionError("the brackets are nested too deeply")
-            pending.append(sign)
-        elif sign == ")":
+            pending.append(token)
+            continue
+        if token == ")":
             if operand_expected:
                 raise ExpressionError("a number is missing")
             while pending and pending[-1] != "(":
@@ -86,19 +78,25 @@ def parse(text: str) -> Postfix:
                 raise ExpressionError("the numbers of left and right brackets differ")
             pending.pop()
             depth -= 1
-            close_operand()
-        elif sign not in _PRECEDENCE:
-            raise ExpressionError("it is not an arithmetic expression")
-        elif operand_expected:
-            if sign == "*":
-                raise ExpressionError("a number is missing")
-            if sign == "-":
-                pending.append("~")
         else:
-            while pending and pending[-1] != "(" and _PRECEDENCE[pending[-1]] >= _PRECEDENCE[sign]:
-                out.append(pending.pop())
-            pending.append(sign)
-            operand_expected = True
+            if not operand_expected:
+                raise ExpressionError("an operator is missing")
+            leaves += 1
+            if leaves > MAX_LEAVES or len(token) > MAX_DIGITS:
+                raise ExpressionError("the expression is too long")
+            if not (token.isascii() and token.isalnum()):
+                raise ExpressionError("it is not an arithmetic expression")
+            out.append(int(token) if token.isdigit() else token)
+            operand_expected = False
+        while pending and pending[-1] == "~":  # an operand is complete: minus signs before it apply to it
+            pending.pop()
+            last = out[-1]
+            if isinstance(last, int):
+                out[-1] = -last
+            elif last == "~":
+                out.pop()
+            else:
+                out.append("~")
     if operand_expected:
         raise ExpressionError("a number is missing")
     while pending:
@@ -110,12 +108,12 @@ def parse(text: str) -> Postfix:
 
 def is_letter(token: int | str) -> bool:
     """Whether a postfix token is a name such as `A`."""
-    return isinstance(token, str) and token[0].isalpha()
+    return isinstance(token, str) and token not in _OPERATORS
 
 
 def letters(expression: Postfix) -> list[str]:
     """The different letters in order of first appearance."""
-    return list(dict.fromkeys(token for token in expression if isinstance(token, str) and token[0].isalpha()))
+    return list(dict.fromkeys([t for t in expression if isinstance(t, str) and t not in _OPERATORS]))
 
 
 def literals(expression: Postfix) -> list[int]:
@@ -124,7 +122,7 @@ def literals(expression: Postfix) -> list[int]:
 
 def num_leaves(expression: Postfix) -> int:
     """How many numbers and letters it has."""
-    return sum(isinstance(token, int) or is_letter(token) for token in expression)
+    return len([token for token in expression if token not in _OPERATORS])
 
 
 def evaluate(expression: Postfix, values: Mapping[str, int] | None = None) -> int:
@@ -136,15 +134,19 @@ def evaluate(expression: Postfix, values: Mapping[str, int] | None = None) -> in
     for token in expression:
         if isinstance(token, int):
             stack.append(token)
+        elif token == "+":
+            right = stack.pop()
+            stack[-1] += right
+        elif token == "-":
+            right = stack.pop()
+            stack[-1] -= right
+        elif token == "*":
+            right = stack.pop()
+            stack[-1] *= right
+            if stack[-1].bit_length() > _MAX_BITS:  # sums of so few terms stay near their largest one
+                raise ExpressionError("the numbers are too large")
         elif token == "~":
             stack[-1] = -stack[-1]
-        elif token in _PRECEDENCE:
-            right = stack.pop()
-            left = stack.pop()
-            value = left + right if token == "+" else left - right if token == "-" else left * right
-            if value.bit_length() > _MAX_BITS:
-                raise ExpressionError("the numbers are too large")
-            stack.append(value)
         elif values is not None and token in values:
             stack.append(values[token])
         else:
@@ -157,17 +159,17 @@ def substitute(expression: Postfix, definitions: Mapping[str, Postfix]) -> Postf
     out: list[int | str] = []
     for token in expression:
         definition = definitions.get(token) if isinstance(token, str) else None
-        if definition is None:
-            out.append(token)
-        elif token_count_exceeds(out, definition):
-            raise ExpressionError("the expression is too long")
-        else:
+        if definition is not None:
             out.extend(definition)
+        elif token == "~" and (isinstance(out[-1], int) or out[-1] == "~"):  # as `parse` folds it
+            last = out.pop()
+            if isinstance(last, int):
+                out.append(-last)
+        else:
+            out.append(token)
+        if len(out) > 3 * MAX_LEAVES:
+            raise ExpressionError("the expression is too long")
     return tuple(out)
-
-
-def token_count_exceeds(out: list[int | str], more: Postfix) -> bool:
-    return len(out) + len(more) > 2 * MAX_LEAVES
 
 
 @lru_cache(maxsize=4096)
@@ -232,6 +234,58 @@ def reductions(expression: Postfix) -> list[str]:
     return links
 
 
+@lru_cache(maxsize=4096)
+def plain(expression: Postfix) -> str:
+    """Its text with no bracket but the needed ones, and a pair around the whole of more than one number."""
+    stack: list[tuple[str, int]] = []  # text and precedence; 3 for what needs no brackets
+    for token in expression:
+        if token == "~":
+            text, precedence = stack.pop()
+            stack.append((f"-{text}" if precedence == 3 and text[0] != "-" else f"-({text})", 3))
+        elif isinstance(token, str) and token in _PRECEDENCE:
+            own = _PRECEDENCE[token]
+            right, right_precedence = stack.pop()
+            left, left_precedence = stack.pop()
+            left = f"({left})" if left_precedence < own else left
+            right = f"({right})" if right_precedence <= own else right
+            stack.append((f"{left} {token} {right}", own))
+        else:
+            stack.append((str(token), 3))
+    text, precedence = stack[0]
+    return text if precedence == 3 else f"({text})"
+
+
+def subexpressions(expression: Postfix) -> list[Postfix]:
+    """Every subtree in postfix form, the expression itself last."""
+    starts: list[int] = []
+    found: list[Postfix] = []
+    for index, token in enumerate(expression):
+        if isinstance(token, str) and token in _PRECEDENCE:
+            starts.pop()
+            begin = starts.pop()
+        elif token == "~":
+            begin = starts.pop()
+        else:
+            begin = index
+        starts.append(begin)
+        found.append(expression[begin : index + 1])
+    return found
+
+
+def last_operand_start(expression: Postfix, end: int) -> int:
+    """Where the subtree begins whose last token stands at `end`."""
+    missing, index = 1, end
+    while True:
+        token = expression[index]
+        if isinstance(token, str) and token in _PRECEDENCE:
+            missing += 1
+        elif token != "~":
+            missing -= 1
+        if not missing:
+            return index
+        index -= 1
+
+
 def replace_letters(text: str, values: Mapping[str, int]) -> str:
     """The text with every letter that has a value replaced by it."""
     return _LETTER.sub(lambda m: str(values.get(m[0], m[0])), text)
@@ -245,8 +299,7 @@ def normalise(text: str) -> str:
     parse(text)
     out: list[str] = []
     operand_expected = True
-    for match in _TOKEN.finditer(text.translate(_LOOKALIKES).rstrip()):
-        token = match[0].strip()
+    for token in _TOKEN.findall(text.translate(_LOOKALIKES)):
         if token in _PRECEDENCE and not operand_expected:
             out.append(f" {token} ")
             operand_expected = True

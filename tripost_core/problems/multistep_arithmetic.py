@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 from tripost_core.errors import DataError
@@ -20,10 +21,12 @@ from tripost_core.trajectory import Attempt
 
 _GROUP = re.compile(r"\(([^()]+)\)")
 _SUBTASK = re.compile(r"l([2-9])(?:-([2-9]))?d(2{1,4})")
-_ANSWER = re.compile(r"\banswer is:?\s*([-+−]?[0-9]+)\s*\.?\s*$", re.IGNORECASE)
-_LAST_NUMBER = re.compile(r"=\s*\(?([-+−]?[0-9]+)\)?\s*\.?\s*$")
+ANSWER = re.compile(r"(?:\bthe )?\banswer is:?\s*([-+−]?[0-9]+)(?=\s?\.?$)", re.IGNORECASE)
+"""What a stripped final line ends with; group 1 is the integer."""
+_LAST_NUMBER = re.compile(r"=\s*\(?([-+−]?[0-9]+)\)?\s?\.?$")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_LINE_CHARS = 20_000
+MAX_LINE_CHARS = 20_000
+"""Longer lines are never read: no attempt at a question within bounds needs them."""
 OTHER_SUBTASK = "other"
 """The subtask of a loaded question that has none of the reported shapes; counted as unseen."""
 
@@ -105,7 +108,7 @@ class MultistepArithmetic:
             except DataError as error:
                 raise DataError(f"{example['place']}: {error}") from None
             given = example["answer"] if isinstance(example["answer"], list) else [example["answer"]]
-            if problem.answer not in [_canonical_integer(text) for text in given]:
+            if problem.answer not in [canonical_integer(text) for text in given]:
                 raise DataError(
                     f"{example['place']}: the answer is {_short(', '.join(given))}, but the question's value is "
                     f"{problem.answer}."
@@ -146,21 +149,21 @@ class MultistepArithmetic:
             line = parsed.final.line
         else:
             line = attempt.rstrip().rsplit("\n", 1)[-1]
-        match = _ANSWER.search(line) if len(line) <= _LINE_CHARS else None
-        return _canonical_integer(match[1]) if match else None
+        match = ANSWER.search(line.rstrip()) if len(line) <= MAX_LINE_CHARS else None
+        return canonical_integer(match[1]) if match else None
 
     def is_right(self, attempt: str, answer: str) -> bool:
         given = self.extract_answer(attempt)
-        return given is not None and given == _canonical_integer(answer)
+        return given is not None and given == canonical_integer(answer)
 
     def is_consistent(self, attempt: str) -> bool:
         """Whether the final answer is the number that the step before it ends with (paper section 2.3, filter c)."""
         lines = [line for line in attempt.split("\n") if line.strip()]
-        if len(lines) < 2 or len(lines[-2]) > _LINE_CHARS:
+        if len(lines) < 2 or len(lines[-2]) > MAX_LINE_CHARS:
             return False
-        match = _LAST_NUMBER.search(lines[-2])
+        match = _LAST_NUMBER.search(lines[-2].rstrip())
         answer = self.extract_answer(attempt)
-        return match is not None and answer is not None and _canonical_integer(match[1]) == answer
+        return match is not None and answer is not None and canonical_integer(match[1]) == answer
 
     def _problem(self, question: str, split: str, rationale: str | None) -> Problem:
         text = expression_text(question)
@@ -176,6 +179,7 @@ class MultistepArithmetic:
         )
 
 
+@lru_cache(maxsize=4096)
 def expression_text(question: str) -> str:
     """The question's expression, spaced as in the reference data. Raises DataError."""
     text = strip_question(question).removesuffix("=").strip()
@@ -248,7 +252,7 @@ def _subtask_of(text: str) -> str:
     return f"l{'3-4' if length <= 4 else '5-6'}d{'2' * depth}"
 
 
-def _canonical_integer(text: str) -> str | None:
+def canonical_integer(text: str) -> str | None:
     """`-07` as `-7`; None where the text is no integer of at most 400 digits."""
     text = text.strip().replace("−", "-")
     return str(int(text)) if len(text) <= 400 and re.fullmatch(r"[-+]?[0-9]+", text) else None
