@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASK ?= multistep_arithmetic
 BIN := .venv/bin
+IMPORTED := torch.optim, transformers.trainer, transformers.models.llama.modeling_llama, polars, pyarrow.parquet, \
+            prefect.server.api.server, prefect.cli, matplotlib.pyplot, jinja2, typer, rich.progress
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench test-slow test-gpu test-browser clean
@@ -17,6 +19,8 @@ setup: .venv/.installed  ## build .venv from the lock
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@# Byte-compile what a run imports and no more: all of torch and transformers would take a minute longer.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(IMPORTED)"
 	@touch $@
 
 run: setup  ## one TriPosT run, TASK=multistep_arithmetic or word_sorting

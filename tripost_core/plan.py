@@ -171,6 +171,14 @@ class RunPlan:
 
     # -- what the flow asks between stages ------------------------------------------------------------------------
 
+    def name(self, iteration: int) -> str:
+        """Of the iteration's entry in the report."""
+        return f"tripost-{iteration}"
+
+    def rounds(self) -> range:
+        """Rounds of IMP and FBK after FBK's first, at most."""
+        return range(1, self.config.expert.max_rounds + 1)
+
     def has_open(self, trajectories: Ref) -> bool:
         """Whether any trajectory still waits for an improvement."""
         return bool((read_manifest(trajectories.uri) or {})["metrics"]["num_open"])
@@ -187,6 +195,11 @@ class RunPlan:
         return True
 
     # -- the record -----------------------------------------------------------------------------------------------
+
+    def note_problems(self, problems: Ref) -> None:
+        """Notes the questions and saves the record."""
+        self.record.problems = problems
+        self.save()
 
     def note(self, name: str, iteration: int | None, **stages: Ref) -> None:
         """Notes outputs under an entry (`feedback_0` is written `feedback-0`) and saves the record."""

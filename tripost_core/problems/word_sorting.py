@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tripost_core.errors import DataError
 from tripost_core.problems.base import Problem, Subtask, strip_question
+from tripost_core.problems.files import read_examples
 from tripost_core.trajectory import FINAL, Attempt
 
 MAX_WORDS = 100
@@ -208,19 +209,16 @@ class WordSorting:
 
     def load(self, path: Path, split: str = "") -> list[Problem]:
         """Raises DataError, naming the row, also where the file's answer is not the sorted words."""
-        from tripost_core.problems.files import read_examples
-
         problems = []
-        for row, example in enumerate(read_examples(path), start=1):
+        for example in read_examples(path):
             try:
-                words = question_words(str(example["question"]))
+                words = question_words(example["question"])
             except DataError as error:
-                raise DataError(f"{path}, question {row}: {error}") from None
-            answer = example.get("answer")
-            given = answer.split() if isinstance(answer, str) else answer
-            if given is not None and given != sorted(words):
-                raise DataError(f"{path}, question {row}: the answer is not the words in plain string order.")
-            problems.append(self._problem(words, split, example.get("rationale")))
+                raise DataError(f"{example['place']}: {error}") from None
+            answer = example["answer"]
+            if sorted(words) != (answer.split() if isinstance(answer, str) else answer):
+                raise DataError(f"{example['place']}: the answer is not the words in plain string order.")
+            problems.append(self._problem(words, split, example["rationale"]))
         return problems
 
     def parse_question(self, question: str) -> Problem:

@@ -1,0 +1,25 @@
+"""A run's report: `report.json` for programs, `report.html` for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tripost_core.buffers import write_file
+from tripost_core.plan import RunRecord
+
+
+def write_report(record: RunRecord, output: Path) -> None:
+    """Writes `report.json` (schema 1) and `report.html` into the run's directory, each whole or not at all.
+
+    Works at any moment of a run: what is not there yet is left out. Raises StorageError where a buffer of the run is
+    gone or altered, or the directory cannot be written.
+    """
+    from tripost_core.report.html import render_report
+    from tripost_core.report.numbers import relocated, report_json
+
+    record = relocated(record, output)
+    text = json.dumps(report_json(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    page = render_report(record)
+    write_file(str(output / "report.json"), text.encode())
+    write_file(str(output / "report.html"), page.encode())
