@@ -147,7 +147,9 @@ def test_an_empty_repair_is_discarded():
 
 
 texts = st.one_of(flags.map(attempt_of), st.text(max_size=30), st.just("(1) This is wrong"))
-said = st.one_of(st.none(), st.text(max_size=20), st.just(TERMINAL), st.builds(criticism, texts, st.sampled_from("123")))
+said = st.one_of(
+    st.none(), st.text(max_size=20), st.just(TERMINAL), st.builds(criticism, texts, st.sampled_from("123"))
+)
 
 
 @given(st.lists(st.tuples(texts, said), max_size=4))
