@@ -1,0 +1,59 @@
+"""What happens around the body of the flow `tripost`: seed, directory, lock, logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
+
+from flows.output_lock import output_lock
+from tasks.stage import RunOptions, options
+from tripost_core.config import RunConfig
+from tripost_core.plan import RunPlan, fingerprint
+
+
+@contextmanager
+def started(config: RunConfig, output: str, fresh: bool, seed_from_date: bool) -> Iterator[RunPlan]:
+    """The plan of a run whose directory is ours for the block. Raises ConfigError where another process has it."""
+    config = seeded(config) if seed_from_date else config
+    directory = Path(output or default_output(config)).absolute()
+    connect_logs()
+    in_force = options.get()._replace(compute=config.compute, fresh=fresh)
+    token = options.set(in_force)
+    try:
+        with output_lock(directory):
+            yield RunPlan(config, directory)
+    finally:
+        options.reset(token)
+
+
+def seeded(config: RunConfig) -> RunConfig:
+    """The seed YYYYMMDD of the scheduled date (UTC): every night another run, while a retry of a run stays itself."""
+    date = flow_run.scheduled_start_time
+    return config.model_copy(update={"seed": int(date.strftime("%Y%m%d"))})
+
+
+def default_output(config: RunConfig) -> str:
+    """`runs/word_sorting-seed-0-0123abcd`: one directory per configuration, so that a rerun finds what is done."""
+    return f"runs/{config.task}-seed-{config.seed}-{fingerprint(config)[:8]}"
+
+
+def run_name() -> str:
+    """Of the flow run: the task, and the directory where one was given."""
+    parameters = flow_run.parameters
+    config, output = parameters["config"], parameters.get("output")
+    task = config.task if isinstance(config, RunConfig) else config.get("task", "multistep_arithmetic")
+    return f"{task} {Path(output).name}" if output else task
+
+
+def connect_logs() -> None:
+    """Sends what `tripost_core` logs, from INFO on, to the flow run's page."""
+    logger = logging.getLogger("tripost_core")
+    logger.setLevel(logging.INFO)
+    # PREFECT_LOGGING_EXTRA_LOGGERS does the same, where it was set before Prefect was imported.
+    if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+        logger.addHandler(APILogHandler())

@@ -1,0 +1,85 @@
+"""The flow `tripost`, deployment `iterate`: Algorithm 1 with its starting point and its comparison.
+
+`run` (of `flows.in_process`) is the same flow with a server of its own, for `tripost run`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.in_process import run
+from flows.start import run_name, started
+from tasks.balance import balance
+from tasks.evaluate import evaluate
+from tasks.feedback import feedback
+from tasks.filter import filter_triplets
+from tasks.generate import generate
+from tasks.improve import improve
+from tasks.problems import make_problems
+from tasks.report import publish, report
+from tasks.train import train
+from tripost_core.config import RunConfig
+from tripost_core.plan import CONTINUED, RATIONALE
+
+__all__ = ["run", "tripost"]
+
+DEFAULT_CONFIG = RunConfig()
+
+
+@flow(name="tripost", flow_run_name=run_name)
+def tripost(
+    config: Annotated[RunConfig, Field(description="the run")] = DEFAULT_CONFIG,
+    output: Annotated[str, Field(description="its directory; empty: runs/TASK-seed-SEED-FINGERPRINT")] = "",
+    fresh: Annotated[bool, Field(description="compute every stage again, whatever is there")] = False,
+    seed_from_date: Annotated[bool, Field(description="the seed is the scheduled date, as YYYYMMDD")] = False,
+) -> str:
+    """Trains a small model to improve its own answers (Yu et al. 2023, Algorithm 1). Returns the run's directory."""
+    with started(config, output, fresh, seed_from_date) as plan:
+        problems = make_problems(plan.problems())
+        plan.note_problems(problems)
+
+        gold = balance(plan.gold_rows(problems))
+        student = rationale_student = train(plan.train_rationale(gold))
+        answers = evaluate(plan.evaluate(RATIONALE, student, problems))
+        plan.note(RATIONALE, 0, balance=gold, train=student, evaluate=answers)
+        publish(plan.record)
+
+        triplets, students = [], []
+        for iteration in range(1, plan.config.iterations + 1):
+            name = plan.name(iteration)
+            trajectories = generate(plan.generate(student, problems, iteration))
+            plan.note(name, iteration, generate=trajectories)
+            trajectories = feedback(plan.feedback(trajectories, iteration, 0))
+            plan.note(name, iteration, feedback_0=trajectories)
+            for round_ in plan.rounds():
+                if not plan.has_open(trajectories):
+                    break
+                improved = improve(plan.improve(trajectories, iteration, round_))
+                trajectories = feedback(plan.feedback(improved, iteration, round_))
+                plan.note(name, iteration, **{f"improve_{round_}": improved, f"feedback_{round_}": trajectories})
+            triplets.append(filter_triplets(plan.filter(trajectories, student, iteration)))
+            plan.note(name, iteration, filter=triplets[-1])
+            if plan.too_few(triplets[-1], iteration):
+                break
+            rows = balance(plan.balance(triplets, problems, iteration))
+            student = train(plan.train(student, rows, iteration))
+            students.append(student)
+            answers = evaluate(plan.evaluate(name, student, problems))
+            plan.note(name, iteration, balance=rows, train=student, evaluate=answers)
+            publish(plan.record)
+
+        continued = rationale_student
+        for iteration, like in enumerate(students, 1):
+            continued = train(plan.train_continued(continued, gold, like, iteration))
+            plan.note(CONTINUED, None, **{f"train_{iteration}": continued})
+        if students:
+            answers = evaluate(plan.evaluate(CONTINUED, continued, problems))
+            plan.note(CONTINUED, None, evaluate=answers)
+
+        publish(plan.record)
+        report(plan.record, str(plan.output))
+        plan.finish()
+        return str(plan.output)
