@@ -1,6 +1,7 @@
 """Interactive trajectory editing (section 2.2), with an expert that mends one step a round."""
 
 import copy
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +113,7 @@ def test_one_round_a_wrong_step_and_none_beyond_the_limit(right, max_rounds):
         assert Feedback.parse(final["turns"][-1]["feedback"]).terminal
     else:
         assert (final["status"], final["reason"]) == (DISCARDED, "max_rounds")
-    for before, after in zip(final["turns"], final["turns"][1:], strict=False):
+    for before, after in pairwise(final["turns"]):
         kept = Attempt.parse(before["attempt"]).before(before["error_step"])
         assert Attempt.parse(after["attempt"]).steps[: len(kept)] == kept
         assert after["attempt_source"] == after["attempt_by"] == "toy-v1"
@@ -121,7 +122,7 @@ def test_one_round_a_wrong_step_and_none_beyond_the_limit(right, max_rounds):
 @given(flags)
 def test_later_rounds_judge_the_last_attempt_alone(right):
     states = edit(student_trajectory([(attempt_of(right), None)]))
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         assert after["turns"][:-1] == before["turns"]
         assert num_judgements(before, after) == 1
 

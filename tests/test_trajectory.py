@@ -85,7 +85,7 @@ def test_a_missing_step_comes_after_all_there_are():
         'Step (1) to (2) are correct. In step (3) the part " (20 - 2) = 17 " is incorrect. This is because of this.',
         'Step (1) to step (2) are correct. In step (3) the part "(20 - 2) = 17" is incorrect. This is because of this.',
         "Step 1 to step 2 is correct. In step 3 the part '(20 - 2) = 17' is incorrect. This is because 'of this.'",
-        'Step (1) until step (3) are correct. In step (3) the part "(20 - 2) = 17" is incorrect. This is because of this',
+        'Step (1) until step (3) is right. In step (3) the part "(20 - 2) = 17" is incorrect. This is because of this',
     ],
 )
 def test_every_wording_of_paper_and_research_code_is_understood(text):

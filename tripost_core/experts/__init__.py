@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from tripost_core.experts.base import Expert
 
 
-def load_expert(config: ExpertConfig | Mapping[str, Any], task: str, seed: int) -> Expert:
+def load_expert(config: ExpertConfig | Mapping[str, Any], task: str, seed: int | str) -> Expert:
     """The expert that a configuration names, erring at its `mistake_rate`.
 
-    `seed` decides which judgements and repairs are wrong. Raises ConfigError where the task has no such expert.
+    `seed` decides which judgements and repairs are wrong; with the round in it, an expert that erred once about an
+    attempt does not err for ever. Raises ConfigError where the task has no such expert.
     """
     from tripost_core.config import ExpertConfig
     from tripost_core.experts.fallible import FallibleExpert

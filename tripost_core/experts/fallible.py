@@ -27,7 +27,7 @@ _NAME = re.compile(r"[^\W\d_]{2,}")
 class FallibleExpert:
     """`expert`, with the share `mistake_rate` of its judgements and of its repairs made wrong."""
 
-    def __init__(self, expert: Expert, mistake_rate: float, seed: int) -> None:
+    def __init__(self, expert: Expert, mistake_rate: float, seed: int | str) -> None:
         assert 0 <= mistake_rate <= 1, mistake_rate
         self.expert = expert
         self.mistake_rate = mistake_rate

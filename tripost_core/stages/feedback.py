@@ -20,7 +20,8 @@ def run(context: StageContext) -> StageResult:
     in round 0 `error_classes` of the student's first attempts and `agreement` of its own feedback with FBK.
     """
     config = ExpertConfig.model_validate(context.config)
-    expert = load_expert(config, context.params["task"], context.seed)
+    params = context.params
+    expert = load_expert(config, params["task"], f"{context.seed}/{params['iteration']}/{params['round']}")
     before = read_rows(context.inputs["trajectories"])
     after = []
     for done, trajectory in enumerate(before, 1):

@@ -17,7 +17,8 @@ def run(context: StageContext) -> StageResult:
     Metrics: `num_improved`, and how many of these repairs are the attempt again (`num_unchanged`).
     """
     config = ExpertConfig.model_validate(context.config)
-    expert = load_expert(config, context.params["task"], context.seed)
+    params = context.params
+    expert = load_expert(config, params["task"], f"{context.seed}/{params['iteration']}/{params['round']}")
     before = read_rows(context.inputs["trajectories"])
     after = []
     for done, trajectory in enumerate(before, 1):

@@ -19,7 +19,9 @@ from tripost_core.problems.base import Problem
 from tripost_core.problems.multistep_arithmetic import (
     TASK,
     calculation_body,
+    calculation_links,
     equation_body,
+    equation_links,
     expression_text,
     final_line,
 )
@@ -210,8 +212,8 @@ def _remaining_bodies(problem: Problem, reading: Reading) -> list[str]:
         text = reading.definition_texts[letter]
         if not _bracketed(text):
             text = f"({text})"
-        bodies.append(calculation_body(letter, text, reading.values))
-    bodies.append(equation_body(reading.symbolic_text, reading.values))
+        bodies.append(calculation_body(letter, calculation_links(text, reading.values)))
+    bodies.append(equation_body(equation_links(reading.symbolic_text, reading.values)))
     return bodies
 
 
