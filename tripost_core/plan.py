@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from tripost_core.buffers import Ref, canonical_json, is_intact, join, read_manifest, write_file
 from tripost_core.config import RunConfig
 from tripost_core.errors import StorageError
+from tripost_core.problems.splits import file_digests
 from tripost_core.stages import StageRequest
 
 RATIONALE = "ft-rationale"
@@ -76,13 +77,22 @@ def read_record(output: Path) -> RunRecord | None:
 
 
 def is_finished(record: RunRecord | None, config: RunConfig) -> bool:
-    """Whether this run of exactly this configuration is done and every file of it is intact."""
+    """Whether this run of exactly this configuration and these question files is done and every file of it intact."""
     return (
         record is not None
         and record.finished
         and record.config_fingerprint == fingerprint(config)
+        and _has_read(record, file_digests(config.data))
         and all(is_intact(ref) for ref in record.references())
     )
+
+
+def _has_read(record: RunRecord, files: dict[str, str]) -> bool:
+    """Whether the run's questions come from question files of this content."""
+    if not files:
+        return True
+    manifest = read_manifest(record.problems.uri) if record.problems is not None else None
+    return manifest is not None and manifest["request"]["params"].get("files") == files
 
 
 class RunPlan:
@@ -101,8 +111,14 @@ class RunPlan:
     # -- requests, in the order of Algorithm 1 ---------------------------------------------------------------------
 
     def problems(self) -> StageRequest:
-        """Questions of all splits."""
-        return self._request("problems", "problems", config=self.config.data.model_dump(mode="json"))
+        """Questions of all splits; the content of question files is part of the key. Raises DataError."""
+        files = file_digests(self.config.data)
+        return self._request(
+            "problems",
+            "problems",
+            config=self.config.data.model_dump(mode="json"),
+            params={"files": files} if files else {},
+        )
 
     def gold_rows(self, problems: Ref) -> StageRequest:
         """Training rows of iteration 0: the gold rationales."""
