@@ -102,6 +102,70 @@ _FEEDBACK = (
     " The final response is also correct.",
 )
 
+# Reasons as the scripted experts word them. None is a bare word, which a list of words could hold.
+_REASONS = (
+    ") is ",
+    ", not ",
+    "it has a number that ",
+    " does not have",
+    "a number of ",
+    " is left out",
+    "other brackets than in ",
+    " change the order of the operations",
+    "an operator of ",
+    " is changed",
+    "numbers of ",
+    " have changed their places",
+    "the sign changes from ",
+    "a sign is wrong: ",
+    "the sign is wrong: ",
+    "the operations of ",
+    " are done in the wrong order",
+    " should be ",
+    " as in the question",
+    " is defined as ",
+    "the steps before it give ",
+    "with the definitions it gives ",
+    ", which is not what the question asks for",
+    "the equation to calculate is ",
+    '" is a miscopied "',
+    '" is not one of the words to be sorted',
+    '" has already been listed in this step',
+    "the first letter of ",
+    " letter of ",
+    '" is "',
+    " letters of these words have not been looked at yet",
+    " letters of these words have already been looked at",
+    "the order of these words is already known",
+    "this unknown subpart also has ",
+    "these words are not together in one unknown subpart",
+    "the letter ",
+    '" has the number ',
+    "the letter of ",
+    '" is missing',
+    '" of step (',
+    ") got lost",
+    '" got lost',
+    "according to step (",
+    ') the number of "',
+    '" stands alone, so nothing is unknown about it',
+    'it is not known that "',
+    '" comes before "',
+    ") is smaller than (",
+    "), so it comes first",
+    '" have the same number, so their order is still unknown',
+    'the steps before put "',
+    '" before "',
+    'a conclusion must not leave the order of "',
+    'no step has worked out yet which of "',
+    '" comes first',
+    'it leaves out "',
+    '", which the step before it has here',
+    'the step before it has "',
+    '" here',
+    '" and "',
+)
+
 
 def phrases() -> tuple[str, ...]:
     """Every text that is one token, in the order of their ids: answer headers of the tasks, then templates."""
@@ -111,7 +175,7 @@ def phrases() -> tuple[str, ...]:
     ordered = [*(f"\nUpdated {header}" for header in headers), *(f"\n{header}" for header in headers)]
     ordered += [*_STRUCTURE, *_ARITHMETIC, *_WORDS, *_FEEDBACK]
     ordered += [f'"] by looking at their {ordinal} letters: "' for ordinal in _ORDINALS]
-    ordered += _CHOICES
+    ordered += [*_CHOICES, *_REASONS]
     return tuple(dict.fromkeys(ordered))
 
 

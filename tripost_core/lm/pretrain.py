@@ -1,0 +1,457 @@
+"""Pretraining of the built-in student from scratch (`tripost pretrain`).
+
+A Llama of about a million parameters learns the form of rationales and of single-step feedback from
+tripost_core/lm/corpus.py: Muon for the matrices inside the layers, AdamW for embeddings and norms, batches of
+documents of like length, warm-up - constant - linear decay. Everything depends on `seed` and the step alone, so an
+interrupted run that is started again with the same arguments ends with the same weights as one left alone (same
+hardware, same number of threads).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tripost_core.errors import ConfigError, StorageError
+from tripost_core.lm.corpus import Document, Source, count_operands, encode, gold, mix
+from tripost_core.problems import load_task
+from tripost_core.problems.partition import is_pretraining_question
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+ARITHMETIC, SORTING = "multistep_arithmetic", "word_sorting"
+STATE_FILE = "state.safetensors"
+LOG_FILE = "training_log.jsonl"
+CHUNK_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The mixture of documents until `until`, a fraction of the whole training."""
+
+    until: float
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """`decay_from`: fraction of the training from which the learning rates fall linearly to zero."""
+
+    steps: int
+    batch_documents: int
+    layers: int
+    width: int
+    mlp_width: int
+    heads: int
+    context_length: int
+    muon_lr: float
+    adamw_lr: float
+    warmup_steps: int
+    decay_from: float
+    log_every: int
+    evaluate_every: int
+    evaluate_questions: int
+    phases: tuple[Phase, ...]
+
+
+def _mixture(short: float, long: float, words: float, feedback: float = 0.0) -> tuple[Source, ...]:
+    """Weights of arithmetic with d = [2], with d = [2, 2], of word lists; `feedback`: share of judged steps in each."""
+
+    def both(weight: float, task: str, subtask: str, operands: int | None = None) -> list[Source]:
+        sources = [Source(task, subtask, "gold", weight * (1 - feedback), operands)]
+        if feedback:
+            sources.append(Source(task, subtask, "step_feedback", weight * feedback, operands))
+        return sources
+
+    return tuple(
+        source
+        for source in [
+            *both(short * 0.5, ARITHMETIC, "l3-4d2", 3),
+            *both(short * 0.5, ARITHMETIC, "l3-4d2", 4),
+            *both(long * 0.5, ARITHMETIC, "l3-4d22", 3),
+            *both(long * 0.5, ARITHMETIC, "l3-4d22", 4),
+            *both(words * 0.35, SORTING, "2-3"),
+            *both(words * 0.65, SORTING, "4-7"),
+        ]
+        if source.weight > 0
+    )
+
+
+PRESETS = {
+    "tiny": Preset(
+        steps=3400,
+        batch_documents=16,
+        layers=4,
+        width=128,
+        mlp_width=384,
+        heads=4,
+        context_length=4096,
+        muon_lr=0.02,
+        adamw_lr=4e-3,
+        warmup_steps=50,
+        decay_from=0.7,
+        log_every=25,
+        evaluate_every=200,
+        evaluate_questions=48,
+        phases=(
+            Phase(0.20, _mixture(short=0.60, long=0.10, words=0.30)),
+            Phase(0.45, _mixture(short=0.40, long=0.30, words=0.30)),
+            Phase(1.00, _mixture(short=0.35, long=0.35, words=0.30, feedback=0.4)),
+        ),
+    ),
+    "debug": Preset(
+        steps=12,
+        batch_documents=4,
+        layers=2,
+        width=32,
+        mlp_width=64,
+        heads=2,
+        context_length=4096,
+        muon_lr=0.02,
+        adamw_lr=4e-3,
+        warmup_steps=2,
+        decay_from=0.7,
+        log_every=2,
+        evaluate_every=6,
+        evaluate_questions=2,
+        phases=(
+            Phase(0.5, _mixture(short=1, long=0, words=1)),
+            Phase(1.0, _mixture(short=1, long=0, words=1, feedback=0.5)),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainResult:
+    """`gold_match`: share of held-out seen questions, by `task/subtask`, that the student answers word for word like
+    the gold rationale (a lower bound of its greedy accuracy). `seconds` includes those before an interruption."""
+
+    directory: Path
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    gold_match: dict[str, float]
+    digest: str
+
+
+def pretrain(
+    preset: str,
+    out: Path,
+    seed: int,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    minutes: float | None = None,
+) -> PretrainResult:
+    """Trains a student from scratch into the checkpoint directory `out`, or goes on where it was interrupted.
+
+    `preset`: `tiny` (the shipped student) or `debug` (seconds; for tests). `minutes` bounds the time: the schedule is
+    then squeezed into it, and the result depends on the speed of the machine. `progress` is called with one flat
+    record now and then, which `training_log.jsonl` in `out` keeps as well.
+    Raises ConfigError for an unknown preset and StorageError when `out` cannot be written.
+    """
+    import torch
+
+    from tripost_core.lm.student import checkpoint_digest, save_student
+    from tripost_core.lm.tokenizer import build_tokenizer
+
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
+    if minutes is not None and minutes <= 0:
+        raise ConfigError(f"The time limit must be positive, not {minutes} minutes.")
+    config = PRESETS[preset]
+    work = out.with_name(f".{out.name}.pretraining")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The directory {work} cannot be made: {error.strerror}.") from error
+    tokenizer = build_tokenizer(config.context_length)
+    run = _Run(preset, config, seed, tokenizer)
+    run.resume(work / STATE_FILE)
+    log = _Log(work / LOG_FILE, run.step, progress)
+    held_out = {name: _encoded(docs, tokenizer) for name, docs in held_out_documents(config, seed).items()}
+    torch.set_flush_denormal(True)  # tiny gradients would otherwise be several times slower to compute with
+    started, before = time.monotonic(), run.seconds
+    while True:
+        run.seconds = before + time.monotonic() - started
+        fraction = run.step / config.steps
+        if minutes is not None:
+            fraction = max(fraction, run.seconds / (60 * minutes))
+        finished = fraction >= 1
+        if finished or (run.step and run.step % config.evaluate_every == 0):
+            matches = {name: gold_match(run.model, rows, tokenizer) for name, rows in held_out.items()}
+            log.write({"step": run.step, **{f"gold_match/{k}": round(v, 4) for k, v in matches.items()}})
+            run.save(work / STATE_FILE)
+        if finished:
+            break
+        loss = run.train_step(fraction)
+        if run.step % config.log_every == 0:
+            seconds = before + time.monotonic() - started
+            log.write(
+                {
+                    "step": run.step,
+                    "loss": round(loss, 5),
+                    "lr": round(run.lr_factor(fraction) * config.muon_lr, 6),
+                    "tokens": run.tokens,
+                    "seconds": round(seconds, 1),
+                    "tokens_per_second": round(run.tokens / seconds),
+                }
+            )
+    save_student(run.model, tokenizer, out, dtype=torch.bfloat16)
+    os.replace(work / LOG_FILE, out / LOG_FILE)
+    (work / STATE_FILE).unlink()
+    work.rmdir()
+    return PretrainResult(
+        directory=out,
+        steps=run.step,
+        tokens=run.tokens,
+        seconds=run.seconds,
+        loss=run.loss,
+        gold_match=matches,
+        digest=checkpoint_digest(out),
+    )
+
+
+def build_model(config: Preset, seed: int) -> LlamaForCausalLM:
+    """The student before training: Llama with tied embeddings and rotary positions."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tripost_core.lm.tokenizer import VOCAB_SIZE
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCAB_SIZE,
+            hidden_size=config.width,
+            intermediate_size=config.mlp_width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            max_position_embeddings=config.context_length,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=2,
+            attn_implementation="sdpa",
+        )
+    )
+
+
+def held_out_documents(config: Preset, seed: int) -> dict[str, list[Document]]:
+    """Gold documents of every seen subtask in the mixture, on the splits' side of the partition, by `task/subtask`.
+
+    Their only use is to watch the training.
+    """
+    groups: dict[str, list[Document]] = {}
+    for source in {
+        (s.task, s.subtask, s.operands): s for phase in config.phases for s in phase.sources
+    }.values():
+        name = f"{source.task}/{source.subtask}" + (f"/l{source.operands}" if source.operands else "")
+        problems = load_task(source.task).generate(source.subtask, 4 * config.evaluate_questions + 8, seed + 1)
+        kept = [
+            gold(problem)
+            for problem in problems
+            if not is_pretraining_question(problem.question)
+            and source.operands in (None, count_operands(problem.question))
+        ]
+        groups[name] = kept[: config.evaluate_questions]
+    return groups
+
+
+def gold_match(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], list[int]]], tokenizer: Any) -> float:
+    """Share of rows (ids, labels) whose every trained token is the model's most likely one given those before it:
+    exactly the rows that greedy decoding reproduces, at the price of one forward pass."""
+    import torch
+
+    hits = 0
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(rows), 16):
+            ids, labels = _padded(rows[start : start + 16], tokenizer.pad_token_id)
+            predicted = model(input_ids=ids, use_cache=False).logits[:, :-1].argmax(-1)
+            wrong = (predicted != labels[:, 1:]) & (labels[:, 1:] != -100)
+            hits += int((~wrong.any(dim=1)).sum())
+    model.train()
+    return hits / len(rows)
+
+
+class _Run:
+    """The training state: model, optimisers, position in the stream of batches."""
+
+    def __init__(self, name: str, config: Preset, seed: int, tokenizer: PreTrainedTokenizerFast) -> None:
+        import torch
+
+        from tripost_core.lm.muon import Muon
+
+        self.name, self.config, self.seed, self.tokenizer = name, config, seed, tokenizer
+        self.step = self.tokens = 0
+        self.seconds = self.loss = 0.0
+        self.model = build_model(config, seed)
+        self.model.train()
+        # Two shards of a batch on two threads, each with a replica that shares the weights but not the gradients. On
+        # a busy machine this is several times faster than two threads inside every operator, which wait for one
+        # another thousands of times a second; and the sum does not depend on the number of cores.
+        self._replicas = [self.model, _replica(self.model)]
+        self._pool = ThreadPoolExecutor(len(self._replicas))
+        matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in self.model.parameters() if id(p) not in chosen]
+        self.muon = Muon(matrices, lr=config.muon_lr)
+        self.adamw = torch.optim.AdamW(rest, lr=config.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self._batches: Iterator[list[tuple[list[int], list[int]]]] = iter(())
+
+    def lr_factor(self, fraction: float) -> float:
+        """Warm-up, constant, linear decay to zero."""
+        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        return warm * min(1.0, (1 - fraction) / (1 - self.config.decay_from))
+
+    def train_step(self, fraction: float) -> float:
+        """One optimiser step at this fraction of the training; returns the mean loss of a trained token."""
+        import torch
+
+        rows = self._next_batch(fraction)
+        trained = sum(label != -100 for _, labels in rows for label in labels)
+        half = len(rows) // 2
+        shards = [rows[:half], rows[half:]] if half else [rows]
+        losses = list(self._pool.map(self._backward, self._replicas, shards, [trained] * len(shards)))
+        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True):
+            for other in parameters[1:]:
+                parameters[0].grad += other.grad
+                other.grad = None
+        for optimiser, lr in ((self.muon, self.config.muon_lr), (self.adamw, self.config.adamw_lr)):
+            optimiser.param_groups[0]["lr"] = lr * self.lr_factor(fraction)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.tokens += sum(len(ids) for ids, _ in rows)
+        self.loss = sum(losses)
+        return self.loss
+
+    def _backward(self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int) -> float:
+        """Adds the gradients of one shard's share of the loss; returns that share."""
+        import torch
+
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # both hold for the calling thread only
+        ids, labels = _padded(rows, self.tokenizer.pad_token_id)
+        # Padding is on the right and attention is causal: without a mask the fast kernel runs, and no trained token
+        # sees padding.
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        mask = labels[:, 1:] != -100
+        logits = model.lm_head(hidden[mask])
+        loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][mask], reduction="sum") / trained
+        loss.backward()
+        return float(loss.detach())
+
+    def _next_batch(self, fraction: float) -> list[tuple[list[int], list[int]]]:
+        batch = next(self._batches, None)
+        if batch is None:
+            self._batches = self._chunk(fraction)
+            batch = next(self._batches)
+        return batch
+
+    def _chunk(self, fraction: float) -> Iterator[list[tuple[list[int], list[int]]]]:
+        """The batches of the chunk that holds the current step, from that step on. A chunk is drawn at once, so that
+        its batches hold documents of like length and little is padding."""
+        index, offset = divmod(self.step, CHUNK_BATCHES)
+        at_start = fraction - offset / self.config.steps
+        phase = next(p for p in self.config.phases if at_start < p.until or p is self.config.phases[-1])
+        size = self.config.batch_documents
+        rows = _encoded(mix(phase.sources, CHUNK_BATCHES * size, f"{self.seed}/{index}"), self.tokenizer)
+        rows.sort(key=lambda row: len(row[0]))
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        random.Random(f"order/{self.seed}/{index}").shuffle(batches)
+        return iter(batches[offset:])
+
+    def save(self, path: Path) -> None:
+        """The whole state as one safetensors file, in place at once."""
+        from safetensors.torch import save_file
+
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"}
+        for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
+            for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                tensors |= {f"{name}.{i}.{key}": value for key, value in optimiser.state[parameter].items()}
+        position = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds, "loss": self.loss}
+        metadata = {"recipe": self._recipe(), "position": json.dumps(position)}
+        temporary = path.with_suffix(".tmp")
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise StorageError(f"The state {path} cannot be written: {error.strerror}.") from error
+
+    def resume(self, path: Path) -> None:
+        """Goes back to a saved state; one of another recipe or seed is an error."""
+        from safetensors import safe_open
+
+        if not path.exists():
+            return
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if metadata["recipe"] != self._recipe():
+            raise ConfigError(f"{path.parent} holds an unfinished pretraining with other settings; remove it first.")
+        position = json.loads(metadata["position"])
+        self.step, self.tokens = position["step"], position["tokens"]
+        self.seconds, self.loss = position["seconds"], position["loss"]
+        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        assert set(missing) <= {"lm_head.weight"} and not unexpected, (missing, unexpected)
+        for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
+            for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                prefix = f"{name}.{i}."
+                state = {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
+                optimiser.state[parameter].update(state)
+
+    def _recipe(self) -> str:
+        return json.dumps({"preset": self.name, "seed": self.seed, **asdict(self.config)}, sort_keys=True)
+
+
+def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The same weights (shared memory) with gradients of its own."""
+    twin = copy.deepcopy(model)
+    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
+        mine.data = theirs.data
+    return twin
+
+
+class _Log:
+    """`training_log.jsonl`, without the records after the step that a resumed run goes on from."""
+
+    def __init__(self, path: Path, step: int, progress: Callable[[dict[str, Any]], None] | None) -> None:
+        self.path, self.progress = path, progress
+        lines = path.read_text().splitlines() if path.exists() else []
+        records = [(line, json.loads(line)) for line in lines]
+        kept = [line for line, r in records if r["step"] < step or (r["step"] == step and "loss" in r)]
+        path.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(self, record: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.progress is not None:
+            self.progress(record)
+
+
+def _encoded(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[int]]]:
+    return [encode(document, tokenizer) for document in documents]
+
+
+def _padded(rows: Sequence[tuple[list[int], list[int]]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels as two tensors [rows, longest], padded on the right."""
+    import torch
+
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([row + [pad_id] * (width - len(row)) for row, _ in rows])
+    labels = torch.tensor([row + [-100] * (width - len(row)) for _, row in rows])
+    return ids, labels
