@@ -122,25 +122,10 @@ class MultistepArithmetic:
 
     def rationale(self, question: str) -> str:
         """The scripted gold rationale, byte for byte the reference's form (paper.md B3.1). Raises DataError."""
-        text = expression_text(question)
-        groups = _GROUP.findall(text)
-        if len(groups) > len(_LETTERS):
-            raise DataError(
-                f"The question has {len(groups)} innermost groups, but there are {len(_LETTERS)} letters."
-            )
-        symbolic = text
-        values: dict[str, int] = {}
-        definitions = []
-        steps = []
-        for letter, group in zip(_LETTERS, groups, strict=False):
-            symbolic = symbolic.replace(f"({group})", letter)
-            definitions.append(f"{letter} = ({group})")
-            values[letter] = ex.evaluate(ex.parse(group))
-            steps.append(calculation_body(letter, f"({group})", {}))
-        steps.insert(0, partition_body(symbolic, definitions))
-        steps.append(equation_body(symbolic, values))
-        lines = [f"({number}) {body}" for number, body in enumerate(steps, start=1)]
-        return "\n".join([*lines, final_line(ex.evaluate(ex.parse(text)))])
+        symbolic, definitions = partition(question)
+        chains = {letter: calculation_links(text, {}) for letter, text in definitions.items()}
+        values = {letter: int(links[-1]) for letter, links in chains.items()}
+        return render(symbolic, definitions, chains, equation_links(symbolic, values))
 
     def extract_answer(self, attempt: str) -> str | None:
         """The integer of the `(Final response)` line, or of the last line where no line has that header."""
@@ -194,29 +179,64 @@ def expression_text(question: str) -> str:
     return text
 
 
-def partition_body(symbolic: str, definitions: list[str]) -> str:
-    """Step (1) without its header; a definition is `A = (2 + 3)`."""
-    named = ", ".join(definitions[:-1]) + (" and " if len(definitions) > 1 else "") + definitions[-1]
-    return f'This equation can be written as "{symbolic}", where {named}.'
+def partition(question: str) -> tuple[str, dict[str, str]]:
+    """`(A - B)` and `{"A": "(1 + 2)", "B": "(3 - 4)"}`: the innermost groups named from the left. Raises DataError."""
+    text = expression_text(question)
+    groups = _GROUP.findall(text)
+    if len(groups) > len(_LETTERS):
+        raise DataError(
+            f"The question has {len(groups)} innermost groups, but there are {len(_LETTERS)} letters."
+        )
+    symbolic = text
+    definitions = {}
+    for letter, group in zip(_LETTERS, groups, strict=False):
+        symbolic = symbolic.replace(f"({group})", letter)
+        definitions[letter] = f"({group})"
+    return symbolic, definitions
 
 
-def calculation_body(letter: str, definition: str, values: dict[str, int]) -> str:
-    """A `calculate` step without its header; letters in the definition are replaced by `values` first."""
+def calculation_links(definition: str, values: dict[str, int]) -> list[str]:
+    """`A = ...`: the definition, with `values` for its letters if it has any, then its reductions to a number."""
     substituted = ex.replace_letters(definition, values)
     links = [definition] if substituted == definition else [definition, substituted]
-    links += ex.reductions(ex.parse(substituted))
-    return f"Let's calculate {letter} = {' = '.join(links)}."
+    return links + ex.reductions(ex.parse(substituted))
 
 
-def equation_body(symbolic: str, values: dict[str, int]) -> str:
-    """The `final equation` step without its header."""
+def equation_links(symbolic: str, values: dict[str, int]) -> list[str]:
+    """The final equation: symbolic, with the values, then its reductions to a number."""
     substituted = ex.replace_letters(symbolic, values)
     links = ex.reductions(ex.parse(substituted))
     if links[0] != substituted:  # brackets that precedence implies are written out first
         links.insert(0, substituted)
-    if links[0] != symbolic:
-        links.insert(0, symbolic)
+    return links if links[0] == symbolic else [symbolic, *links]
+
+
+def partition_body(symbolic: str, definitions: dict[str, str]) -> str:
+    """Step (1) without its header."""
+    named = [f"{letter} = {text}" for letter, text in definitions.items()]
+    listed = ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1]
+    return f'This equation can be written as "{symbolic}", where {listed}.'
+
+
+def calculation_body(letter: str, links: list[str]) -> str:
+    """A `calculate` step without its header."""
+    return f"Let's calculate {letter} = {' = '.join(links)}."
+
+
+def equation_body(links: list[str]) -> str:
+    """The `final equation` step without its header."""
     return f"Then, the final equation is {' = '.join(links)}."
+
+
+def render(
+    symbolic: str, definitions: dict[str, str], chains: dict[str, list[str]], equation: list[str]
+) -> str:
+    """All lines of an attempt in the reference's form; the answer is the equation's last link."""
+    bodies = [partition_body(symbolic, definitions)]
+    bodies += [calculation_body(letter, links) for letter, links in chains.items()]
+    bodies.append(equation_body(equation))
+    lines = [f"({number}) {body}" for number, body in enumerate(bodies, start=1)]
+    return "\n".join([*lines, final_line(int(equation[-1]))])
 
 
 def final_line(value: int) -> str:

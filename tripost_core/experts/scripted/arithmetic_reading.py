@@ -151,10 +151,10 @@ class Reading:
     def _wrong_definition(self, letter: str, target: ex.Postfix, segment: str) -> Fault:
         expression = self._expanded[letter]
         extra = ex.num_leaves(expression) - ex.num_leaves(target)
-        if expression in ex.subexpressions(self.question):
-            kind = "wrong_order"
-        elif extra:
+        if extra:
             kind = "added_term" if extra > 0 else "missing_term"
+        elif expression in ex.subexpressions(self.question):
+            kind = "wrong_order"
         else:
             kind = "copy" if len(expression) == len(target) else "wrong_partition"
         return Fault(kind, segment, f"{letter} should be {show(target)} as in the question")
