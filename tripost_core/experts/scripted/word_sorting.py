@@ -39,6 +39,7 @@ from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
 
 _ANSWER_HEADER = re.compile(r"\s*(?:updated )?answer:", re.I)
 _HEADER = re.compile(r"[1-9][0-9]{0,5}(?:\.[1-9][0-9]{0,5}){0,199}")
+_FIRST_WORDS = re.compile(r"\S+(?: \S+){0,2}")
 _MAX_SEGMENT = 200
 """Longest segment, in characters, of a line that cannot be read or is out of place."""
 
@@ -66,21 +67,20 @@ class Walk:
         """Follows one line that has a header; what is wrong with it, or None."""
         body = step.body
         line = read_line(body, final=step.header == FINAL)
-        whole = _clip(body, 0)
         if step.header == FINAL:
             self.board.finished = True
             return _unreadable(line, body) if isinstance(line, Unreadable) else self._follow(line, "")
         assert step.header is not None
-        complaint = self._place(step.header, isinstance(line, Look), whole)
+        complaint = self._place(step.header, isinstance(line, Look), _beginning(body))
         if isinstance(line, Unreadable):
             return complaint or _unreadable(line, body)
         followed = self._follow(line, step.header)
         return complaint or followed
 
-    def _place(self, header: str, opens: bool, whole: tuple[int, int]) -> Complaint | None:
+    def _place(self, header: str, opens: bool, where: tuple[int, int]) -> Complaint | None:
         """Moves to the header; the complaint is about the numbering alone."""
         if not _HEADER.fullmatch(header):
-            return Complaint("wrong_header", *whole, "this is no number of a step")
+            return Complaint("wrong_header", *where, "this is no number of a step")
         here = tuple(int(number) for number in header.split("."))
         previous, self.previous = self.previous, here
         fits = self.board.is_next(here, previous, opens)
@@ -89,8 +89,8 @@ class Walk:
         if fits:
             return None
         if seen:
-            return Complaint("wrong_header", *whole, "a step with this number or a later one has come before")
-        return Complaint("missing_step", *whole, "a step is missing before it")
+            return Complaint("wrong_header", *where, "a step with this number or a later one has come before")
+        return Complaint("missing_step", *where, "a step is missing before it")
 
     def _follow(self, line: Line, header: str) -> Complaint | None:
         match line:
@@ -196,7 +196,7 @@ def find_flaw(words: Sequence[str], attempt: str) -> Flaw | None:
             assert last is not None
             start, end = _clip(steps[last].body, 0)
             segment = steps[last].body[start:end] or steps[last].line.strip()
-            return Flaw(last, FINAL, segment, "unparsable_step", "the answer should end here")
+            return Flaw(last, FINAL, segment, "unparsable_step", "nothing should follow the final response")
         if step.header is None:
             return _stray_line(walk, steps, index, last)
         if complaint := walk.take(step):
@@ -247,6 +247,13 @@ def _unreadable(line: Unreadable, body: str) -> Complaint:
     if start == end:  # the line breaks off: what there is of it
         start, end = _clip(body, 0)
     return Complaint("unparsable_step", start, end, line.reason)
+
+
+def _beginning(body: str) -> tuple[int, int]:
+    """The span of the first three words, which tell what kind of step it is."""
+    match = _FIRST_WORDS.match(body)
+    start, end = match.span() if match else (0, 0)
+    return start, min(end, start + _MAX_SEGMENT)
 
 
 def _clip(text: str, start: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from tripost_core.experts.scripted.word_sorting_board import Board, Looked, same
 from tripost_core.experts.scripted.word_sorting_lines import Answer, Conclusion, Grouping, Look, Piece
 from tripost_core.problems.word_sorting import MAX_LETTERS, letter_at, letter_number, ordinal
 
-_ALIKE = 0.7
+ALIKE = 0.7
 """Similarity (difflib's ratio) from which a foreign word counts as a misspelt word of the question."""
 _SHOWN = 40
 """Longest foreign word, in characters, that a reason repeats in full."""
@@ -61,7 +61,7 @@ def foreign_word(piece: Piece, word: str, allowed: Sequence[str], whole: Sequenc
     if len(word) <= 2 * MAX_LETTERS:
         alike = {w: SequenceMatcher(None, w, word, autojunk=False).ratio() for w in (*allowed, *whole)}
         nearest = max(alike, key=alike.__getitem__)
-        if alike[nearest] >= _ALIKE:
+        if alike[nearest] >= ALIKE:
             return _at(piece, "copy_error", f"{quote(word)} is a miscopied {quote(nearest)}")
     return _at(piece, "invented_word", f"{quote(word)} is not one of the words to be sorted")
 
