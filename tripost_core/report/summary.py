@@ -1,0 +1,108 @@
+"""The result of a run in a few plain sentences that say no more than the numbers do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tripost_core.plan import CONTINUED, RATIONALE, RunRecord
+from tripost_core.report.intervals import Difference, paired_difference, wilson
+from tripost_core.report.numbers import ordered_entries, rights
+from tripost_core.report.text import percent, points
+
+Deltas = dict[str, Difference | None]
+
+
+def deltas(record: RunRecord, against: str) -> dict[str, Deltas]:
+    """{entry: {seen, unseen, total: accuracy minus that of `against`}}, paired by question; empty without it."""
+    answers = {entry.name: rights(entry) for entry in record.entries}
+    base = answers.get(against)
+    if not base:
+        return {}
+    result: dict[str, Deltas] = {}
+    for name, right in answers.items():
+        if name == against or not right:
+            continue
+        result[name] = {
+            split: paired_difference(
+                {key: value for key, (value, seen) in right.items() if split == "total" or seen == (split == "seen")},
+                {key: value for key, (value, _) in base.items()},
+            )
+            for split in ("seen", "unseen", "total")
+        }
+    return result
+
+
+def last_iteration(record: RunRecord, figures: dict[str, dict[str, Any]]) -> str | None:
+    """The name of the last TriPosT iteration that was evaluated: what the run is judged by, whatever was best."""
+    names = [e.name for e in ordered_entries(record) if e.iteration and figures[e.name]["n"]["total"]]
+    return names[-1] if names else None
+
+
+def share_with_interval(figures: dict[str, Any]) -> str:
+    """`41.2 % (36.2–46.4)`."""
+    accuracy, n = figures["accuracy"]["total"], figures["n"]["total"]
+    interval = wilson(accuracy, n)
+    if interval is None:
+        return "–"
+    return f"{percent(accuracy)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def summary(
+    record: RunRecord,
+    figures: dict[str, dict[str, Any]],
+    against_rationale: dict[str, Deltas],
+    against_continued: dict[str, Deltas],
+) -> list[str]:
+    """`figures`: the `eval` of each entry by name (`numbers.complete_eval`)."""
+    name = last_iteration(record, figures)
+    start = figures.get(RATIONALE)
+    if start is None or not start["n"]["total"]:
+        return ["Nothing has been evaluated yet."]
+    n = start["n"]["total"]
+    questions = "1 test question" if n == 1 else f"{n:,} test questions"
+    first = f"On {questions}, the student fine-tuned on gold rationales is right on {share_with_interval(start)}"
+    if name is None:
+        return [first + ". No iteration of TriPosT has been evaluated."]
+    t = next(e.iteration for e in record.entries if e.name == name)
+    after = f"after {t} TriPosT iteration{'' if t == 1 else 's'} it is right on {share_with_interval(figures[name])}"
+    control = figures.get(CONTINUED)
+    sentences = []
+    if control is not None and control["n"]["total"]:
+        sentences.append(
+            f"{first}; {after}; trained on for as many optimiser steps on gold rationales alone it is right on "
+            f"{share_with_interval(control)}."
+        )
+        sentences.append(_verdict("its continuation on gold rationales", against_continued.get(name, {}).get("total")))
+    else:
+        sentences.append(f"{first}; {after}.")
+        sentences.append(_verdict("fine-tuning on gold rationales", against_rationale.get(name, {}).get("total")))
+        sentences.append(
+            "There is no continuation of the gold training to compare with: more training alone could explain a gain."
+        )
+    sentences.append(_self_improvement(figures[name]))
+    sentences.append(
+        "Brackets hold 95 % intervals over the choice of test questions. They do not cover the randomness of "
+        "training: this is one run with one seed."
+    )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _verdict(other: str, difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    of = f"{points(difference.value)} points (95 % interval {points(difference.low)} to {points(difference.high)})"
+    same = "the same question" if difference.n == 1 else f"the same {difference.n:,} questions"
+    if not difference.shown:
+        return f"Against {other} that is {of} on {same}: no difference can be told at this size."
+    direction = "more" if difference.value > 0 else "less"
+    return f"Against {other} that is {of} on {same}: TriPosT is {direction} accurate here."
+
+
+def _self_improvement(figures: dict[str, Any]) -> str:
+    def of(metric: str) -> str:
+        return percent(figures[metric]["total"])
+
+    return (
+        f"In the end the student tries to improve {of('si_freq')} of its answers; that makes a wrong first attempt "
+        f"right on {of('repaired')} of the questions and a right one wrong on {of('harm')}."
+    )
