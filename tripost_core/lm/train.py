@@ -106,7 +106,9 @@ def train(
         num_steps=total_steps,
         num_rows=len(kept),
         num_too_long=len(rows) - len(kept),
-        losses=[{key: e[key] for key in ("step", "loss", "learning_rate")} for e in trainer.state.log_history if "loss" in e],
+        losses=[
+            {key: e[key] for key in ("step", "loss", "learning_rate")} for e in trainer.state.log_history if "loss" in e
+        ],
         num_trained_tokens=sum(kept[i].num_trained_tokens for step in order.steps(total_steps) for i in step),
         seconds=time.monotonic() - started + (latest.seconds if latest else 0.0),
     )
