@@ -1,0 +1,101 @@
+"""Greedy answers to the test questions, with the student's own improvements: problems and student in, answers out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tripost_core.buffers import Row
+from tripost_core.config import EvaluateConfig
+from tripost_core.editing import problem_of
+from tripost_core.lm.self_improve import SelfImprovement, self_improve
+from tripost_core.metrics import evaluate_rows
+from tripost_core.problems import Problem, Task, load_task
+from tripost_core.stages import Progress, StageContext, StageResult
+from tripost_core.stages.generate import configured_student, problems_of_split, speed
+
+if TYPE_CHECKING:
+    from tripost_core.lm.student import Student
+
+BATCH_TOKENS = EvaluateConfig().batch_tokens
+
+
+def run(context: StageContext) -> StageResult:
+    """One greedy trajectory a question; `metrics["eval"]` is the `eval` object of report.json.
+
+    Raises DataError where the buffer holds no test question, ModelError where the student cannot be used.
+    """
+    config = context.config
+    problems = [problem_of(row) for row in problems_of_split(context.inputs["problems"], "test")]
+    student = configured_student(context.inputs["student"], config["student"])
+    started = time.perf_counter()
+    rows = answer_rows(
+        student,
+        load_task(context.params["task"]),
+        problems,
+        max_new_tokens=config["max_new_tokens"],
+        max_improvements=config["max_improvements"],
+        batch_tokens=config["batch_tokens"],
+        progress=context.progress,
+    )
+    seconds = time.perf_counter() - started
+    return StageResult(
+        schema="answers-1",
+        rows=rows,
+        num_in=len(problems),
+        num_kept=len(rows),
+        metrics={
+            "eval": evaluate_rows(rows),
+            **speed(sum(row["num_tokens"] for row in rows), seconds),
+            "num_truncated": sum(row["truncated"] for row in rows),
+        },
+    )
+
+
+def answer_rows(
+    student: Student,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    max_new_tokens: int,
+    max_improvements: int,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Rows of `answers-1`, one a problem and in their order, by greedy decoding with the student's improvements."""
+    written = self_improve(
+        student,
+        task,
+        [problem.question for problem in problems],
+        [0] * len(problems),  # greedy decoding reads no seed
+        temperature=0.0,
+        max_new_tokens=max_new_tokens,
+        max_improvements=max_improvements,
+        batch_tokens=batch_tokens,
+        progress=None if progress is None else lambda done, total: progress("answers", done, total),
+    )
+    return [answer_row(task, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
+
+
+def answer_row(task: Task, problem: Problem, trajectory: SelfImprovement) -> Row:
+    """An output that ran into the context or token limit is wrong, whatever its last attempt says; a first attempt
+    counts for itself where the student came to its end."""
+    first, last = trajectory.turns[0], trajectory.turns[-1]
+    num_attempts = len(trajectory.turns)
+    first_is_whole = not trajectory.truncated or first.feedback is not None or num_attempts > 1
+    return {
+        "problem_id": problem.id,
+        "task": problem.task,
+        "subtask": problem.subtask,
+        "seen": problem.seen,
+        "question": problem.question,
+        "answer": problem.answer,
+        "turns": [turn._asdict() for turn in trajectory.turns],
+        "final_answer": task.extract_answer(last.attempt),
+        "right": not trajectory.truncated and task.is_right(last.attempt, problem.answer),
+        "first_right": first_is_whole and task.is_right(first.attempt, problem.answer),
+        "attempted": num_attempts > 1,
+        "truncated": trajectory.truncated,
+        "num_tokens": trajectory.num_tokens,
+    }

@@ -1,0 +1,113 @@
+"""The student's trajectories for all training prompts (paper section 2.2): problems and student in, trajectories out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from tripost_core.buffers import Ref, Row, canonical_json, read_rows
+from tripost_core.editing import GENERATED, new_turn
+from tripost_core.errors import DataError
+from tripost_core.problems import load_task
+from tripost_core.stages import StageContext, StageResult, local_checkpoint
+
+if TYPE_CHECKING:
+    from tripost_core.lm.self_improve import Turn
+    from tripost_core.lm.student import Student
+
+PROBLEM_COLUMNS = ("problem_id", "task", "subtask", "seen", "question", "answer")
+
+
+def run(context: StageContext) -> StageResult:
+    """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once.
+
+    Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
+    """
+    from tripost_core.lm.self_improve import self_improve
+
+    config, iteration = context.config, int(context.params["iteration"])
+    problems = problems_of_split(context.inputs["problems"], "train")
+    reference = context.inputs["student"]
+    student = configured_student(reference, config["student"])
+    plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
+    seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]
+    started = time.perf_counter()
+    written = self_improve(
+        student,
+        load_task(context.params["task"]),
+        [problem["question"] for problem, _ in plan],
+        seeds,
+        temperature=config["temperature"],
+        max_new_tokens=config["max_new_tokens"],
+        max_improvements=config["max_improvements"],
+        batch_tokens=config["batch_tokens"],
+        progress=lambda done, total: context.progress("trajectories", done, total),
+    )
+    seconds = time.perf_counter() - started
+    rows: list[Row] = []
+    known: set[tuple[str, tuple[Turn, ...]]] = set()
+    for (problem, number), seed, trajectory in zip(plan, seeds, written, strict=True):
+        if (problem["problem_id"], trajectory.turns) in known:
+            continue
+        known.add((problem["problem_id"], trajectory.turns))
+        rows.append(
+            {
+                "trajectory_id": _hash(problem["problem_id"], iteration, number)[:16],
+                **{name: problem[name] for name in PROBLEM_COLUMNS},
+                "iteration": iteration,
+                "sample": number,
+                "seed": seed,
+                "num_tokens": trajectory.num_tokens,
+                "truncated": trajectory.truncated,
+                "status": GENERATED,
+                "reason": None,
+                "round": 0,
+                "edited": False,
+                "turns": [
+                    new_turn(turn.attempt, "student", reference.digest, turn.feedback) for turn in trajectory.turns
+                ],
+            }
+        )
+    num_duplicates = len(plan) - len(rows)
+    return StageResult(
+        schema="trajectories-1",
+        rows=rows,
+        num_in=len(plan),
+        num_kept=len(rows),
+        dropped={"duplicate": num_duplicates} if num_duplicates else {},
+        metrics={
+            **speed(sum(trajectory.num_tokens for trajectory in written), seconds),
+            "num_truncated": sum(trajectory.truncated for trajectory in written),
+        },
+    )
+
+
+def sample_seed(run_seed: int, iteration: int, problem_id: str, number: int) -> int:
+    """63 bits, the same wherever and whenever this sample is drawn."""
+    return int(_hash(run_seed, iteration, problem_id, number)[:16], 16) >> 1
+
+
+def problems_of_split(problems: Ref, split: str) -> list[Row]:
+    """The rows of one split, in canonical order. Raises DataError where there is none, StorageError."""
+    rows = [row for row in read_rows(problems) if row["split"] == split]
+    if not rows:
+        raise DataError(f"There is no question in the {split} split.")
+    return rows
+
+
+def configured_student(reference: Ref, config: dict[str, Any]) -> Student:
+    """The student of a checkpoint reference, on the device and in the dtype of the configuration. Raises ModelError."""
+    import torch
+
+    from tripost_core.lm.student import load_student
+
+    return load_student(local_checkpoint(reference), config["device"], getattr(torch, config["dtype"]))
+
+
+def speed(num_tokens: int, seconds: float) -> dict[str, float]:
+    return {"tokens": num_tokens, "seconds": seconds, "tokens_per_second": num_tokens / max(seconds, 1e-9)}
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(canonical_json(list(parts)).encode()).hexdigest()
