@@ -156,6 +156,8 @@ def test_equal_triplets_are_kept_once_and_the_students_own_first():
         ("(3) a\n(3.2) b\n(4) c", "3.1", 1),
         ("(9) a\n(10) b", "10", 1),
         ("", "1", 0),
+        ("(", "1", 0),
+        ("(1) a\nand b\n(2) c", "2", 1),
     ],
 )
 def test_a_missing_step_stands_before_the_first_later_one(text, step, count):

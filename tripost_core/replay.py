@@ -93,12 +93,17 @@ def filter_triplets(
 
 
 def lines_before_error(attempt: Attempt, step: str) -> tuple[str, ...]:
-    """The lines that a repair leaves untouched. A step that is missing stands before the first later one."""
-    index = attempt.index_of(step)
-    if index is None:
-        later = (i for i, s in enumerate(attempt.steps) if s.header is not None and _place(s.header) > _place(step))
-        index = next(later, len(attempt.steps))
-    return tuple(s.line for s in attempt.steps[:index])
+    """The lines that a repair leaves untouched: the numbered ones before `step`.
+
+    A step that is missing stands before the first later one; a line without a number is no step and may go.
+    """
+    untouched = []
+    found = attempt.index_of(step) is not None
+    for at in attempt.steps:
+        if at.header is None or at.header == step or (not found and _place(at.header) > _place(step)):
+            break
+        untouched.append(at.line)
+    return tuple(untouched)
 
 
 def _triplet(trajectory: Row, kind: str, turn: int, reason: str | None) -> Row:
