@@ -23,6 +23,10 @@ def heavy_stage(request: StageRequest, fresh: bool = False) -> Ref:
     """Computes one stage and returns its Ref. A stage that is committed already is not computed again, unless `fresh`.
 
     What failed is told in the name of the state, for the run that waits (`tasks.hand_off`) and for whoever looks.
+
+    Args:
+        request: the stage, its configuration and its inputs
+        fresh: compute it again, even if it is committed
     """
     connect_logs()
     try:

@@ -1,7 +1,7 @@
 """`tripost up` and `tripost down`: a Prefect server, its work pools with a worker each, and the deployments.
 
-State under the project's `.prefect/`: the server's database, results, `processes/*.pid`, `logs/*.log`. Every process has
-a guard (`guard.py`), so an `up` that is killed takes what it had started with it. No Prefect import.
+State under the project's `.prefect/`: the server's database, results, `processes/*.pid`, `logs/*.log`. Every process
+has a guard (`guard.py`), so an `up` that is killed takes what it had started with it. No Prefect import.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from flows.processes import HOST, Guarded, PrefectApi, clean_environment, is_taken
-from tripost_core.errors import ConfigError, StorageError, StoppedError
+from tripost_core.errors import ConfigError, StoppedError, StorageError
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT_HOME = ROOT / ".prefect"
@@ -113,19 +113,17 @@ def _start_all(home: Path, port: int, url: str, environment: dict[str, str], sta
         server.start(_prefect("server", "start", "--host", HOST, "--port", str(port)), environment, ROOT)
         server.wait_until(api.answers, "The Prefect server")
         (home / "api-url").write_text(f"{url}\n")
-    print(f"Work pools {' and '.join(POOLS)}, deployments ...", flush=True)
-    for pool in POOLS:
-        if not api.has(f"/work_pools/{pool}"):
-            _command(environment, "work-pool", "create", "--type", "process", pool)
-    _command(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(_PREFECT_FILE))
-    _create_automations(api, environment)
-    print("Workers ...", flush=True)
+    print(f"Work pools {' and '.join(POOLS)}, workers, deployments ...", flush=True)
+    missing = [pool for pool in POOLS if not api.has(f"/work_pools/{pool}")]
+    _commands(environment, *(("work-pool", "create", "--type", "process", pool) for pool in missing))
     since = datetime.now(UTC)
     workers = [(pool, Guarded(home, f"worker-{pool}")) for pool in POOLS]
     for pool, worker in workers:
         if worker.pid() is None:
             started.append(worker)
             worker.start(_prefect("worker", "start", "--pool", pool, "--name", f"worker-{pool}"), environment, ROOT)
+    deploy = ("--no-prompt", "deploy", "--all", "--prefect-file", str(_PREFECT_FILE))
+    _commands(environment, deploy, *_missing_automations(api))
     for pool, worker in workers:
         if worker in started:
             worker.wait_until(partial(api.worker_is_online, pool, since), f"The worker of the pool {pool}")
@@ -135,27 +133,32 @@ def _prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
 
 
-def _command(environment: dict[str, str], *arguments: str) -> None:
-    """Runs a `prefect` command in the checkout. Raises StoppedError with its last words."""
-    result = subprocess.run(
-        _prefect(*arguments),
-        env=environment,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if result.returncode != 0:
-        words = " ".join(result.stdout.split())[-400:]
-        raise StoppedError(f"`prefect {' '.join(arguments)}` failed: {words}")
+def _commands(environment: dict[str, str], *commands: tuple[str, ...]) -> None:
+    """Runs `prefect` commands in the checkout, side by side. Raises StoppedError with the words of one that fails."""
+    running = [
+        subprocess.Popen(
+            _prefect(*command),
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in commands
+    ]
+    outputs = [process.communicate()[0] for process in running]
+    for command, process, output in zip(commands, running, outputs, strict=True):
+        if process.returncode != 0:
+            raise StoppedError(f"`prefect {' '.join(command)}` failed: {' '.join(output.split())[-400:]}")
 
 
-def _create_automations(api: PrefectApi, environment: dict[str, str]) -> None:
+def _missing_automations(api: PrefectApi) -> list[tuple[str, ...]]:
+    """The commands that create the automations of the checkout that the server does not have."""
     present = {automation["name"] for automation in api.call("/automations/filter", {})}
-    for file in sorted((ROOT / _AUTOMATIONS).glob("*.yaml")):
-        if yaml.safe_load(file.read_text(encoding="utf-8"))["name"] not in present:
-            _command(environment, "automation", "create", "--from-file", str(file))
+    files = sorted((ROOT / _AUTOMATIONS).glob("*.yaml"))
+    names = {file: yaml.safe_load(file.read_text(encoding="utf-8"))["name"] for file in files}
+    return [("automation", "create", "--from-file", str(file)) for file in files if names[file] not in present]
 
 
 def _end_runs(api: PrefectApi) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from tripost_core.errors import StorageError, StoppedError
+from tripost_core.errors import StoppedError, StorageError
 
 HOST = "127.0.0.1"
 STARTUP_SECONDS = 180.0

@@ -11,7 +11,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
 from flows.output_lock import output_lock
-from tasks.stage import RunOptions, options
+from tasks.stage import options
 from tripost_core.config import RunConfig
 from tripost_core.plan import RunPlan, fingerprint
 

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import Field
 
 from flows.in_process import run
 from flows.start import run_name, started
@@ -31,12 +28,16 @@ DEFAULT_CONFIG = RunConfig()
 
 @flow(name="tripost", flow_run_name=run_name)
 def tripost(
-    config: Annotated[RunConfig, Field(description="the run")] = DEFAULT_CONFIG,
-    output: Annotated[str, Field(description="its directory; empty: runs/TASK-seed-SEED-FINGERPRINT")] = "",
-    fresh: Annotated[bool, Field(description="compute every stage again, whatever is there")] = False,
-    seed_from_date: Annotated[bool, Field(description="the seed is the scheduled date, as YYYYMMDD")] = False,
+    config: RunConfig = DEFAULT_CONFIG, output: str = "", fresh: bool = False, seed_from_date: bool = False
 ) -> str:
-    """Trains a small model to improve its own answers (Yu et al. 2023, Algorithm 1). Returns the run's directory."""
+    """Trains a small model to improve its own answers: Algorithm 1 of Yu et al. 2023. Returns the run's directory.
+
+    Args:
+        config: the run
+        output: its directory; empty = runs/TASK-seed-SEED-FINGERPRINT
+        fresh: compute every stage again, whatever is there
+        seed_from_date: the seed is the scheduled date, as YYYYMMDD (UTC)
+    """
     with started(config, output, fresh, seed_from_date) as plan:
         problems = make_problems(plan.problems())
         plan.note_problems(problems)

@@ -47,7 +47,7 @@ class RunOptions(NamedTuple):
     display: Display | None = None
 
 
-options: ContextVar[RunOptions] = ContextVar("options", default=RunOptions())
+options: ContextVar[RunOptions] = ContextVar("options", default=RunOptions())  # noqa: B039  it is frozen
 
 
 class StageTask:
