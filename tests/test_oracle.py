@@ -2,9 +2,9 @@
 
 import json
 import random
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -240,7 +240,7 @@ def test_a_thousand_lines_take_about_a_second_and_no_torch(task):
         "heavy = {'torch', 'prefect', 'transformers', 'pyarrow', 'polars', 'pydantic'} & set(sys.modules)\n"
         "print(count, sorted(heavy))"
     )
-    started = time.process_time(), time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", program],
         input="\n".join(rows[:1000]),
@@ -249,6 +249,7 @@ def test_a_thousand_lines_take_about_a_second_and_no_torch(task):
         cwd=Path(__file__).parents[1],
         check=True,
     )
-    seconds = time.perf_counter() - started[1]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout == "1000 []\n"
-    assert seconds < 10, "the bar is 3 s on two idle cores (benchmarks/oracle.py); this machine may be busy"
+    # Processor time, since the machine may be busy; benchmarks/oracle.py measures the clock.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
