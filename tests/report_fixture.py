@@ -8,6 +8,7 @@ from typing import Any
 
 from tripost_core.buffers import Ref, Row, join, write_buffer, write_manifest
 from tripost_core.config import RunConfig
+from tripost_core.metrics import evaluate_rows
 from tripost_core.plan import CONTINUED, RATIONALE, RunPlan, RunRecord
 from tripost_core.trajectory import Attempt, error_feedback, terminal_feedback
 
@@ -191,28 +192,7 @@ def _evaluation(problems: list[Row], accuracy: float, tries: float, rng: random.
                 "num_tokens": 120,
             }
         )
-    measures = {
-        "accuracy": lambda r: r["right"],
-        "first_attempt_accuracy": lambda r: r["first_right"],
-        "directly_correct": lambda r: r["right"] and not r["attempted"],
-        "si_freq": lambda r: r["attempted"],
-        "si_contrib": lambda r: r["attempted"] and r["right"],
-        "repaired": lambda r: r["right"] and not r["first_right"],
-        "harm": lambda r: r["first_right"] and not r["right"],
-    }
-
-    def share(chosen: list[Row], measure: Any) -> float | None:
-        return sum(map(measure, chosen)) / len(chosen) if chosen else None
-
-    groups = {"seen": [r for r in rows if r["seen"]], "unseen": [r for r in rows if not r["seen"]], "total": rows}
-    figures: Row = {"n": {name: len(chosen) for name, chosen in groups.items()}}
-    figures |= {m: {name: share(chosen, f) for name, chosen in groups.items()} for m, f in measures.items()}
-    figures["by_subtask"] = {}
-    for name in SUBTASKS:
-        if chosen := [r for r in rows if r["subtask"] == name]:
-            shares = {m: share(chosen, f) for m, f in measures.items()}
-            figures["by_subtask"][name] = {"n": len(chosen), **shares}
-    return rows, figures
+    return rows, evaluate_rows(rows)
 
 
 class Builder:

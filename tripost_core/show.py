@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -31,6 +31,10 @@ from tripost_core.report.numbers import (
 )
 from tripost_core.report.text import clip, duration, percent, reveal, spaced
 from tripost_core.report.trajectories import OUTCOMES, TrajectoryView, choose, load_trajectories
+
+if TYPE_CHECKING:
+    from tripost_core.lm.student import Student
+    from tripost_core.problems.base import Problem, Task
 
 _MAX_CELL_CHARACTERS = 2_000
 _OPS = {"keep": "", "ins": "green", "del": "red strike"}
@@ -221,10 +225,11 @@ def _show_trajectories(
 def _as_dict(trajectory: TrajectoryView) -> dict[str, Any]:
     turns = [
         {
-            "attempt": "\n".join(line.text for line in turn.lines if line.kind != "removed"),
+            "attempt": turn.attempt,
             "source": turn.source,
             "correct": turn.correct,
             "error_step": turn.error_step,
+            "error_segment": turn.error_segment,
             "error_class": turn.error_class,
             "feedback": turn.feedback,
             "feedback_source": turn.feedback_source,
@@ -292,3 +297,66 @@ def print_metrics(figures: dict[str, Any], console: Console | None = None) -> No
             cells = [percent(values[metric]) for metric in METRICS]
             table.add_row(_plain(name), f"{values['n']:,}", *cells, style=style)
     console.print(table if table.row_count else _plain("There was nothing to evaluate."))
+
+
+def print_solution(
+    student: Student,
+    task: Task,
+    problem: Problem,
+    temperature: float = 0.0,
+    max_improvements: int = 3,
+    seed: int = 0,
+    console: Console | None = None,
+) -> None:
+    """Prints what the student writes while it writes it, then whether its answer is right and what the scripted expert
+    says of each attempt. `temperature` 0 is greedy."""
+    from tripost_core.config import EvaluateConfig
+    from tripost_core.experts.scripted import load_scripted_expert
+    from tripost_core.lm.self_improve import self_improve
+
+    console = console or Console(highlight=False)
+    limits = EvaluateConfig()
+    console.print(Text.assemble(("Q: ", "cyan"), reveal(problem.question)), soft_wrap=True)
+    stream = _Stream(console)
+    (result,) = self_improve(
+        student,
+        task,
+        [problem.question],
+        [seed],
+        temperature=temperature,
+        max_new_tokens=limits.max_new_tokens,
+        max_improvements=max_improvements,
+        batch_tokens=limits.batch_tokens,
+        on_text=lambda _, text: stream.show(text),
+    )
+    stream.end(result.text)
+    if result.truncated:
+        console.print(Text("The student ran into the length limit.", "yellow"))
+    final = task.extract_answer(result.turns[-1].attempt)
+    right = task.is_right(result.turns[-1].attempt, problem.answer)
+    answer = "No answer" if final is None else f"Answer {reveal(final)}"
+    count = f"after {len(result.turns)} attempt{'' if len(result.turns) == 1 else 's'}"
+    verdict = "right" if right else f"wrong, {reveal(problem.answer)} is right"
+    console.print(Text(f"\n{answer} {count}: {verdict}.", "bold green" if right else "bold red"), soft_wrap=True)
+    expert = load_scripted_expert(problem.task)
+    for number, turn in enumerate(result.turns, 1):
+        said = expert.feedback(problem, turn.attempt).sentence(turn.attempt)
+        console.print(_plain(f"The script says of attempt {number}: {said}", "dim"), soft_wrap=True)
+
+
+class _Stream:
+    """Prints a growing text, each character once."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.num_shown = 0
+
+    def show(self, text: str) -> None:
+        # A character of several tokens ends in U+FFFD until its last token is there.
+        ready = text.rstrip("\ufffd")
+        if len(ready) > self.num_shown:
+            self.console.print(_plain(ready[self.num_shown :]), end="", soft_wrap=True)
+            self.num_shown = len(ready)
+
+    def end(self, text: str) -> None:
+        self.console.print(_plain(text[self.num_shown :]), soft_wrap=True)

@@ -20,7 +20,15 @@ from tripost_core.buffers import Ref
 from tripost_core.plan import CONTINUED, RATIONALE, RunRecord
 from tripost_core.report import figures as charts
 from tripost_core.report.intervals import wilson
-from tripost_core.report.numbers import METRICS, SPLITS, manifest_of, ordered_entries, ordered_stages, report_json
+from tripost_core.report.numbers import (
+    METRICS,
+    SPLITS,
+    manifest_of,
+    ordered_entries,
+    ordered_stages,
+    report_json,
+    rights,
+)
 from tripost_core.report.summary import deltas, last_iteration, summary
 from tripost_core.report.text import duration, percent, points, reveal, spaced
 from tripost_core.report.trajectories import OUTCOMES, TrajectoryView, choose, load_trajectories
@@ -74,7 +82,8 @@ def _csp_hash(text: str) -> str:
 def _context(record: RunRecord) -> dict[str, Any]:
     numbers = report_json(record)
     figures = {entry["name"]: entry["eval"] for entry in numbers["iterations"]}
-    against_rationale, against_continued = deltas(record, RATIONALE), deltas(record, CONTINUED)
+    answers = {entry.name: rights(entry) for entry in record.entries}
+    against_rationale, against_continued = deltas(answers, RATIONALE), deltas(answers, CONTINUED)
     everything = load_trajectories(record)
     shown = choose(everything, MAX_TRAJECTORIES)
     kinds, times = charts.time_rows(record)

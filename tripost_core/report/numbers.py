@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from tripost_core.buffers import Ref, read_manifest, read_table
 from tripost_core.errors import StorageError
+from tripost_core.metrics import SHARES
 from tripost_core.plan import Entry, RunRecord
 from tripost_core.report.text import percent, reveal
 
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SPLITS = ("seen", "unseen", "total")
-METRICS = (
-    "accuracy",
-    "first_attempt_accuracy",
-    "directly_correct",
-    "si_freq",
-    "si_contrib",
-    "repaired",
-    "harm",
-)
+METRICS = tuple(SHARES)
 _KINDS = ("problems", "generate", "feedback", "improve", "filter", "balance", "train", "evaluate")
 _SCORES = {
     "seen": ("accuracy", "seen"),

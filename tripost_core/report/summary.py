@@ -6,15 +6,16 @@ from typing import Any
 
 from tripost_core.plan import CONTINUED, RATIONALE, RunRecord
 from tripost_core.report.intervals import Difference, paired_difference, wilson
-from tripost_core.report.numbers import ordered_entries, rights
+from tripost_core.report.numbers import ordered_entries
 from tripost_core.report.text import percent, points
 
 Deltas = dict[str, Difference | None]
+Answers = dict[str, dict[str, tuple[bool, bool]]]
 
 
-def deltas(record: RunRecord, against: str) -> dict[str, Deltas]:
-    """{entry: {seen, unseen, total: accuracy minus that of `against`}}, paired by question; empty without it."""
-    answers = {entry.name: rights(entry) for entry in record.entries}
+def deltas(answers: Answers, against: str) -> dict[str, Deltas]:
+    """{entry: {seen, unseen, total: accuracy minus that of `against`}}, paired by question; empty without it.
+    `answers`: `numbers.rights` by entry."""
     base = answers.get(against)
     if not base:
         return {}

@@ -32,7 +32,9 @@ _SHARES = {"repaired": 0.5, "filtered": 0.12, "self-improved": 0.1, "direct": 0.
 class TurnView:
     """One attempt and what was said of it; all text revealed (`text.reveal`)."""
 
-    lines: list[Line]
+    attempt: str
+    previous: str | None
+    """The attempt before it, which it is compared with."""
     source: str
     feedback: str | None
     feedback_source: str | None
@@ -40,7 +42,13 @@ class TurnView:
     """What the student said of its attempt where that does not stand in the trajectory."""
     correct: bool | None
     error_step: str | None
+    error_segment: str | None
     error_class: str | None
+
+    @property
+    def lines(self) -> list[Line]:
+        """Computed when asked for: a run has thousands of attempts, and a page shows some."""
+        return attempt_lines(self.attempt, self.previous, self.error_step, self.error_segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +183,15 @@ def _turns(turns: Sequence[dict[str, Any]]) -> list[TurnView]:
         step, segment = (None, None) if turn["correct"] else (turn["error_step"], turn["error_segment"])
         views.append(
             TurnView(
-                lines=attempt_lines(attempt, previous, _revealed(step), _revealed(segment)),
+                attempt=attempt,
+                previous=previous,
                 source=reveal(turn["attempt_source"] or "?"),
                 feedback=feedback,
                 feedback_source=_revealed(turn["feedback_source"]),
                 student_feedback=None if student_feedback == feedback else student_feedback,
                 correct=turn["correct"],
                 error_step=_revealed(step),
+                error_segment=_revealed(segment),
                 error_class=None if turn["correct"] else _revealed(turn["error_class"]),
             )
         )
@@ -212,13 +222,12 @@ def choose(trajectories: Sequence[TrajectoryView], limit: int) -> list[Trajector
 def _choose_of_iteration(trajectories: Iterable[TrajectoryView], quota: int) -> list[TrajectoryView]:
     pools: dict[str, list[TrajectoryView]] = {}
     for outcome in OUTCOMES:
-        strata: dict[tuple[str, int, str], list[TrajectoryView]] = defaultdict(list)
-        for trajectory in trajectories:
+        strata: dict[str, dict[tuple[int, str], list[TrajectoryView]]] = defaultdict(lambda: defaultdict(list))
+        for trajectory in sorted(trajectories, key=_shuffled):
             if trajectory.outcome == outcome:
-                key = (trajectory.error_class or trajectory.reason or "", trajectory.rounds, trajectory.subtask)
-                strata[key].append(trajectory)
-        columns = [sorted(strata[key], key=_shuffled) for key in sorted(strata)]
-        pools[outcome] = [t for row in zip_longest(*columns) for t in row if t is not None]
+                error = trajectory.error_class or trajectory.reason or ""
+                strata[error][-trajectory.rounds, trajectory.subtask].append(trajectory)
+        pools[outcome] = _in_turn(_in_turn(below[key] for key in sorted(below)) for _, below in sorted(strata.items()))
     chosen: list[TrajectoryView] = []
     for outcome, pool in pools.items():
         share = max(1, round(_SHARES[outcome] * quota)) if pool else 0
@@ -227,6 +236,11 @@ def _choose_of_iteration(trajectories: Iterable[TrajectoryView], quota: int) -> 
         pools[outcome] = pool[share:]
     rest = [t for pool in pools.values() for t in pool]
     return chosen + rest[: quota - len(chosen)]
+
+
+def _in_turn(columns: Iterable[list[TrajectoryView]]) -> list[TrajectoryView]:
+    """The first of each, then the second of each, ..."""
+    return [t for row in zip_longest(*columns) for t in row if t is not None]
 
 
 def _shuffled(trajectory: TrajectoryView) -> str:
