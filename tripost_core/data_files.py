@@ -10,7 +10,7 @@ from typing import Any
 
 from tripost_core.buffers import write_file
 from tripost_core.config import RunConfig
-from tripost_core.errors import DataError
+from tripost_core.errors import DataError, ModelError
 from tripost_core.problems import Problem, Task, load_task, prompt
 
 MAX_LINES_SHOWN = 20
@@ -80,10 +80,8 @@ class Check:
 
 def check_files(task_name: str, files: list[Path], model: str) -> Check:
     """Reads the files as splits of one data set. Raises DataError where one cannot be read at all."""
-    from tripost_core.lm.student import load_tokenizer
-
     task = load_task(task_name)
-    tokenizer, context = load_tokenizer(model)
+    tokenizer, context = _tokenizer(model)
     check = Check(context_tokens=context)
     first_place: dict[str, str] = {}
     for file in files:
@@ -101,6 +99,22 @@ def check_files(task_name: str, files: list[Path], model: str) -> Check:
             if length > context:
                 check.findings.append(f"{place}: {length} tokens with its rationale, more than {model}'s {context}")
     return check
+
+
+def _tokenizer(model: str) -> tuple[Any, int]:
+    """A model's tokenizer and context length in tokens, without its weights. Raises ModelError."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from tripost_core.lm.student import resolve_student
+
+    directory = resolve_student(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        context = AutoConfig.from_pretrained(directory, local_files_only=True).max_position_embeddings
+    except (OSError, ValueError, AttributeError) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{directory} has no tokenizer and configuration that can be read: {cause}") from None
+    return tokenizer, context
 
 
 def _gold(task: Task, problem: Problem) -> str:
