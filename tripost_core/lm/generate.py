@@ -274,19 +274,19 @@ class _Sampler:
         return False
 
     def _finish(self, row: _Row, *, eos: bool, text: str | None = None, truncated: bool = False) -> None:
-        text = self._text(row) if text is None else text
+        text = self._text(row, len(row.ids) - eos) if text is None else text
         self.done[row.index] = Completion(text, row.num_new, eos, truncated)
         self.num_done += 1
         self.num_new_of_done += row.num_new
         if self.progress is not None:
             self.progress(self.num_done, len(self.done))
 
-    def _text(self, row: _Row) -> str:
+    def _text(self, row: _Row, end: int | None = None) -> str:
         """What was written, without the prompt. Decoded after the prompt's last token: some tokenizers drop a space
         at the beginning of a text."""
         before = self._decode(row.ids[row.num_prompt - 1 : row.num_prompt])
-        both = self._decode(row.ids[row.num_prompt - 1 :])
-        return both[len(before) :] if both.startswith(before) else self._decode(row.ids[row.num_prompt :])
+        both = self._decode(row.ids[row.num_prompt - 1 : end])
+        return both[len(before) :] if both.startswith(before) else self._decode(row.ids[row.num_prompt : end])
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

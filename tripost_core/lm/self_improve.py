@@ -51,7 +51,7 @@ class SelfImprovement:
     """One trajectory of the student alone.
 
     `text` is all it wrote, with the headers it was prompted with; `turns` is its reading, cut after `max_improvements`
-    updated attempts. `truncated`: an output ran into the context or token limit.
+    updated attempts. `truncated`: an output ran into the context or token limit within these turns.
     """
 
     text: str
@@ -131,8 +131,10 @@ class _State:
     truncated: bool = False
 
     def record(self, max_improvements: int) -> SelfImprovement:
-        turns = parse_turns(self.text)[: max_improvements + 1]
-        return SelfImprovement(self.text, tuple(turns), self.num_tokens, self.truncated)
+        turns = parse_turns(self.text)
+        # What stands behind the last attempt that is looked at was written in vain, cut off or not.
+        truncated = self.truncated and len(turns) <= max_improvements + 1
+        return SelfImprovement(self.text, tuple(turns[: max_improvements + 1]), self.num_tokens, truncated)
 
 
 def self_improve(

@@ -1,4 +1,4 @@
-"""Greedy answers to the test questions, with the student's own improvements: problems and student in, answers out."""
+"""Greedy answers to the test questions, with the student's own improvements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student's trajectories for all training prompts (paper section 2.2): problems and student in, trajectories out."""
+"""The student's own trajectories for the training questions (paper section 2.2)."""
 
 from __future__ import annotations
 
