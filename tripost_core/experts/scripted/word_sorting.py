@@ -40,8 +40,8 @@ from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
 _ANSWER_HEADER = re.compile(r"\s*(?:updated )?answer:", re.I)
 _HEADER = re.compile(r"[1-9][0-9]{0,5}(?:\.[1-9][0-9]{0,5}){0,199}")
 _FIRST_WORDS = re.compile(r"\S+(?: \S+){0,2}")
-_MAX_SEGMENT = 200
-"""Longest segment, in characters, of a line that cannot be read or is out of place."""
+_MAX_SEGMENT = 400
+"""Longest segment of a line, in characters; the longest list of the paper's questions fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def find_flaw(words: Sequence[str], attempt: str) -> Flaw | None:
         if step.header is None:
             return _stray_line(walk, steps, index, last)
         if complaint := walk.take(step):
-            segment = step.body[complaint.start : complaint.end].strip() or step.line.strip()
+            segment = step.body[complaint.start : complaint.end].strip()[:_MAX_SEGMENT].rstrip() or step.line.strip()
             return Flaw(index, step.header, segment, complaint.error_class, complaint.reason)
         last = index
     if walk.board.finished:

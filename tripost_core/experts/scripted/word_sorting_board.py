@@ -194,7 +194,9 @@ class Board:
             groups = group_by_letter(looked.words, looked.position)
             yield f"({self._number(scope)}) We now have: {show_groups(groups)}."
         while cells := self.unsettled(scope.words):
-            if scope.header and same_words(cells[0].words, scope.words):
+            if len(set(cells[0].words)) == 1:  # a question of one word, whose first letter was not looked at
+                self._settle(cells[0])
+            elif scope.header and same_words(cells[0].words, scope.words):
                 words, depth = cells[0].words, cells[0].depth
                 yield f"({self._number(scope)}) {look_at(words, depth)}"
                 yield f"({self._number(scope)}) We now have: {show_groups(group_by_letter(words, depth))}."
