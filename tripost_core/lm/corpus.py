@@ -1,6 +1,6 @@
 """What the built-in student is pretrained on: gold rationales, and judgements of single steps.
 
-Two kinds of document, both about questions of seen subtasks that no split can hold (tripost_core/problems/partition.py):
+Two kinds of document, both about questions of seen subtasks that no split can hold (`problems.partition`):
 
 - `gold`: question block, answer header, the scripted rationale.
 - `step_feedback`: question block, answer header, the steps up to one step, and a feedback line that judges that step
@@ -74,7 +74,9 @@ def draw(source: Source, n: int, seed: int) -> list[Document]:
     rng = random.Random(seed)
     documents: list[Document] = []
     while len(documents) < n:
-        for problem in pretraining_problems(source.task, source.subtask, n - len(documents), rng, source.operands):
+        for problem in pretraining_problems(
+            source.task, source.subtask, n - len(documents), rng, source.operands
+        ):
             document = gold(problem) if source.kind == "gold" else step_feedback(problem, rng)
             if document is not None:
                 documents.append(document)
@@ -89,12 +91,17 @@ def pretraining_problems(
     Small kinds of question (two words) may run short in one draw; then there are fewer than `n`, at least one.
     """
     task = load_task(task_name)
-    assert any(known.name == subtask and known.seen for known in task.subtasks), f"{subtask} is not a seen subtask"
+    assert any(known.name == subtask and known.seen for known in task.subtasks), (
+        f"{subtask} is not a seen subtask"
+    )
     factor = PRETRAINING_SHARE + 1 if operands is None else 2 * PRETRAINING_SHARE + 2
     found: list[Problem] = []
     while not found:
         for problem in task.generate(subtask, factor * n + 8, rng.getrandbits(32)):
-            if is_pretraining_question(problem.question) and operands in (None, count_operands(problem.question)):
+            if is_pretraining_question(problem.question) and operands in (
+                None,
+                count_operands(problem.question),
+            ):
                 found.append(problem)
     return found[:n]
 
@@ -126,14 +133,18 @@ def step_feedback(problem: Problem, rng: random.Random) -> Document | None:
         planted = plant(problem, error_class, rng)
         if planted is None:
             continue
-        verdict = load_scripted_expert(problem.task).feedback(problem, planted.attempt)
+        expert = load_scripted_expert(problem.task)
+        verdict = expert.feedback(problem, planted.attempt)
         attempt = Attempt.parse(planted.attempt)
         gold_attempt = Attempt.parse(problem.rationale or task.rationale(problem.question))
         step = verdict.error_step
         if step is None or verdict.reason is None or not verdict.error_segment:
             continue
-        if attempt.index_of(step) is None or gold_attempt.index_of(step) is None:
+        place = attempt.index_of(step)
+        if place is None or gold_attempt.index_of(step) is None:
             continue  # a step that is missing cannot be shown
+        if expert.feedback(problem, Attempt(attempt.steps[: place + 1]).text) != verdict:
+            continue  # wrong only because of what comes after it, which is not shown
         head = prompt(task, problem.question)
         right = rng.random() < 0.5
         shown = gold_attempt if right else attempt
@@ -147,7 +158,10 @@ def step_feedback(problem: Problem, rng: random.Random) -> Document | None:
             sentence = error_feedback(Attempt(()), step, verdict.error_segment, verdict.reason)
         mistake_start = len(head) + len(before)
         feedback_start = mistake_start + len(judged)
-        untrained = ((0, len(head)), (feedback_start if right else mistake_start, feedback_start + len(FEEDBACK)))
+        untrained = (
+            (0, len(head)),
+            (feedback_start if right else mistake_start, feedback_start + len(FEEDBACK)),
+        )
         text = f"{head}{before}{judged}{FEEDBACK} {sentence}"
         return Document(problem.task, "step_feedback", problem.question, text, untrained)
     return None

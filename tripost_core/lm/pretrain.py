@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tripost_core.errors import ConfigError, StorageError
-from tripost_core.lm.corpus import Document, Source, count_operands, encode, gold, mix
+from tripost_core.lm.corpus import Document, count_operands, encode, gold, mix
+from tripost_core.lm.presets import PRESETS, Preset
 from tripost_core.problems import load_task
 from tripost_core.problems.partition import is_pretraining_question
 
@@ -29,107 +30,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-ARITHMETIC, SORTING = "multistep_arithmetic", "word_sorting"
 STATE_FILE = "state.safetensors"
 LOG_FILE = "training_log.jsonl"
 CHUNK_BATCHES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """The mixture of documents until `until`, a fraction of the whole training."""
-
-    until: float
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """`decay_from`: fraction of the training from which the learning rates fall linearly to zero."""
-
-    steps: int
-    batch_documents: int
-    layers: int
-    width: int
-    mlp_width: int
-    heads: int
-    context_length: int
-    muon_lr: float
-    adamw_lr: float
-    warmup_steps: int
-    decay_from: float
-    log_every: int
-    evaluate_every: int
-    evaluate_questions: int
-    phases: tuple[Phase, ...]
-
-
-def _mixture(short: float, long: float, words: float, feedback: float = 0.0) -> tuple[Source, ...]:
-    """Weights of arithmetic with d = [2], with d = [2, 2], of word lists; `feedback`: share of judged steps in each."""
-
-    def both(weight: float, task: str, subtask: str, operands: int | None = None) -> list[Source]:
-        sources = [Source(task, subtask, "gold", weight * (1 - feedback), operands)]
-        if feedback:
-            sources.append(Source(task, subtask, "step_feedback", weight * feedback, operands))
-        return sources
-
-    return tuple(
-        source
-        for source in [
-            *both(short * 0.5, ARITHMETIC, "l3-4d2", 3),
-            *both(short * 0.5, ARITHMETIC, "l3-4d2", 4),
-            *both(long * 0.5, ARITHMETIC, "l3-4d22", 3),
-            *both(long * 0.5, ARITHMETIC, "l3-4d22", 4),
-            *both(words * 0.35, SORTING, "2-3"),
-            *both(words * 0.65, SORTING, "4-7"),
-        ]
-        if source.weight > 0
-    )
-
-
-PRESETS = {
-    "tiny": Preset(
-        steps=3400,
-        batch_documents=16,
-        layers=4,
-        width=128,
-        mlp_width=384,
-        heads=4,
-        context_length=4096,
-        muon_lr=0.02,
-        adamw_lr=4e-3,
-        warmup_steps=50,
-        decay_from=0.7,
-        log_every=25,
-        evaluate_every=200,
-        evaluate_questions=48,
-        phases=(
-            Phase(0.20, _mixture(short=0.60, long=0.10, words=0.30)),
-            Phase(0.45, _mixture(short=0.40, long=0.30, words=0.30)),
-            Phase(1.00, _mixture(short=0.35, long=0.35, words=0.30, feedback=0.4)),
-        ),
-    ),
-    "debug": Preset(
-        steps=12,
-        batch_documents=4,
-        layers=2,
-        width=32,
-        mlp_width=64,
-        heads=2,
-        context_length=4096,
-        muon_lr=0.02,
-        adamw_lr=4e-3,
-        warmup_steps=2,
-        decay_from=0.7,
-        log_every=2,
-        evaluate_every=6,
-        evaluate_questions=2,
-        phases=(
-            Phase(0.5, _mixture(short=1, long=0, words=1)),
-            Phase(1.0, _mixture(short=1, long=0, words=1, feedback=0.5)),
-        ),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +161,9 @@ def held_out_documents(config: Preset, seed: int) -> dict[str, list[Document]]:
         (s.task, s.subtask, s.operands): s for phase in config.phases for s in phase.sources
     }.values():
         name = f"{source.task}/{source.subtask}" + (f"/l{source.operands}" if source.operands else "")
-        problems = load_task(source.task).generate(source.subtask, 4 * config.evaluate_questions + 8, seed + 1)
+        problems = load_task(source.task).generate(
+            source.subtask, 4 * config.evaluate_questions + 8, seed + 1
+        )
         kept = [
             gold(problem)
             for problem in problems
@@ -314,18 +219,18 @@ class _Run:
     def lr_factor(self, fraction: float) -> float:
         """Warm-up, constant, linear decay to zero."""
         warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return warm * min(1.0, (1 - fraction) / (1 - self.config.decay_from))
+        return warm * min(1.0, (1 - fraction) * self.config.steps / self.config.decay_steps)
 
     def train_step(self, fraction: float) -> float:
         """One optimiser step at this fraction of the training; returns the mean loss of a trained token."""
-        import torch
-
         rows = self._next_batch(fraction)
         trained = sum(label != -100 for _, labels in rows for label in labels)
         half = len(rows) // 2
         shards = [rows[:half], rows[half:]] if half else [rows]
         losses = list(self._pool.map(self._backward, self._replicas, shards, [trained] * len(shards)))
-        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True):
+        for parameters in zip(
+            *(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True
+        ):
             for other in parameters[1:]:
                 parameters[0].grad += other.grad
                 other.grad = None
@@ -338,7 +243,9 @@ class _Run:
         self.loss = sum(losses)
         return self.loss
 
-    def _backward(self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int) -> float:
+    def _backward(
+        self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int
+    ) -> float:
         """Adds the gradients of one shard's share of the loss; returns that share."""
         import torch
 
@@ -365,8 +272,7 @@ class _Run:
         """The batches of the chunk that holds the current step, from that step on. A chunk is drawn at once, so that
         its batches hold documents of like length and little is padding."""
         index, offset = divmod(self.step, CHUNK_BATCHES)
-        at_start = fraction - offset / self.config.steps
-        phase = next(p for p in self.config.phases if at_start < p.until or p is self.config.phases[-1])
+        phase = self.config.phase_at(round(fraction * self.config.steps) - offset)
         size = self.config.batch_documents
         rows = _encoded(mix(phase.sources, CHUNK_BATCHES * size, f"{self.seed}/{index}"), self.tokenizer)
         rows.sort(key=lambda row: len(row[0]))
@@ -378,7 +284,9 @@ class _Run:
         """The whole state as one safetensors file, in place at once."""
         from safetensors.torch import save_file
 
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"}
+        tensors = {
+            f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"
+        }
         for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
             for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
                 tensors |= {f"{name}.{i}.{key}": value for key, value in optimiser.state[parameter].items()}
@@ -399,19 +307,25 @@ class _Run:
             return
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         if metadata["recipe"] != self._recipe():
-            raise ConfigError(f"{path.parent} holds an unfinished pretraining with other settings; remove it first.")
+            raise ConfigError(
+                f"{path.parent} holds an unfinished pretraining with other settings; remove it first."
+            )
         position = json.loads(metadata["position"])
         self.step, self.tokens = position["step"], position["tokens"]
         self.seconds, self.loss = position["seconds"], position["loss"]
-        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        weights = {
+            key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
+        }
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         assert set(missing) <= {"lm_head.weight"} and not unexpected, (missing, unexpected)
         for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
             for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
                 prefix = f"{name}.{i}."
-                state = {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
+                state = {
+                    k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)
+                }
                 optimiser.state[parameter].update(state)
 
     def _recipe(self) -> str:
@@ -443,7 +357,9 @@ class _Log:
             self.progress(record)
 
 
-def _encoded(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[int]]]:
+def _encoded(
+    documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], list[int]]]:
     return [encode(document, tokenizer) for document in documents]
 
 

@@ -26,9 +26,21 @@ if TYPE_CHECKING:
 STUDENTS = Path(__file__).resolve().parents[1] / "students"
 BUILT_IN = ("tiny",)
 
-_TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
 _CONFIG_FILES = ("config.json", "generation_config.json")
-_VOLATILE_KEYS = ("transformers_version", "_name_or_path")  # say who wrote the file, not what the model is
+_VOLATILE_KEYS = (
+    "transformers_version",
+    "_name_or_path",
+    "is_local",
+    "local_files_only",
+)  # how it was written or read
 _CHUNK = 1 << 22
 
 
@@ -108,7 +120,9 @@ def resolve_student(name_or_dir: str | os.PathLike[str]) -> Path:
 
     try:
         return Path(
-            snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"])
+            snapshot_download(
+                name, allow_patterns=["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]
+            )
         )
     except Exception as error:  # offline, no such model, no access, ...
         reason = f"there is no such directory and the hub does not give it ({type(error).__name__})"
@@ -141,7 +155,9 @@ def checkpoint_digest(directory: str | os.PathLike[str]) -> str:
     for key in sorted(tensors):
         path, entry, data_start = tensors[key]
         digest.update(f"tensor {key} {entry['dtype']} {entry['shape']}\n".encode())
-        for chunk in _read_range(path, data_start + entry["data_offsets"][0], data_start + entry["data_offsets"][1]):
+        for chunk in _read_range(
+            path, data_start + entry["data_offsets"][0], data_start + entry["data_offsets"][1]
+        ):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -189,7 +205,9 @@ def save_student(
             temporary.rename(directory)
         _fsync(directory.parent)
     except OSError as error:
-        raise StorageError(f"The checkpoint {directory} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(
+            f"The checkpoint {directory} cannot be written: {error.strerror or error}."
+        ) from error
     finally:
         model.config.dtype = before
         shutil.rmtree(temporary, ignore_errors=True)

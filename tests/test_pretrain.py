@@ -1,0 +1,245 @@
+"""Pretraining: what the corpus may and may not hold, and that an interrupted run ends like one left alone."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tripost_core.config import DataConfig
+from tripost_core.errors import ConfigError
+from tripost_core.experts.scripted import load_scripted_expert
+from tripost_core.lm.corpus import FEEDBACK, encode, gold, mix, pretraining_problems, step_feedback
+from tripost_core.lm.muon import Muon, orthogonalised
+from tripost_core.lm.presets import PRESETS
+from tripost_core.lm.pretrain import pretrain
+from tripost_core.lm.student import load_student
+from tripost_core.lm.tokenizer import build_tokenizer
+from tripost_core.problems import TASKS, load_task, prompt
+from tripost_core.problems.partition import canonical_question, is_pretraining_question
+from tripost_core.problems.splits import make_splits
+from tripost_core.trajectory import Attempt, Feedback, label
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+SEEN = [(task, s.name) for task in TASKS for s in load_task(task).subtasks if s.seen]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Documents of every phase of the shipped student's recipe."""
+    return [document for phase in PRESETS["tiny"].phases for document in mix(phase.sources, 300, "test")]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+def test_the_corpus_is_a_function_of_its_seed(corpus):
+    sources = PRESETS["tiny"].phases[-1].sources
+    assert mix(sources, 20, "a") == mix(sources, 20, "a") != mix(sources, 20, "b")
+
+
+def test_the_corpus_asks_seen_questions_of_its_own_side_only(corpus):
+    for document in corpus:
+        problem = load_task(document.task).parse_question(document.question)
+        assert problem.seen and is_pretraining_question(document.question)
+        assert document.text.startswith(prompt(load_task(document.task), document.question) + "\n(1) ")
+
+
+@pytest.mark.parametrize("name", TASKS)
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=5, deadline=None)
+def test_no_split_of_any_seed_holds_a_pretraining_question(name, seed):
+    splits = make_splits(
+        load_task(name), DataConfig(num_train=40, num_test_seen=20, num_test_unseen=20), seed
+    )
+    assert not any(is_pretraining_question(problem.question) for problem in splits.problems)
+
+
+@pytest.mark.parametrize(("name", "subtask"), SEEN)
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=5, deadline=None)
+def test_pretraining_draws_from_its_side(name, subtask, seed):
+    problems = pretraining_problems(name, subtask, 5, random.Random(seed))
+    assert problems and all(is_pretraining_question(problem.question) for problem in problems)
+    assert len({canonical_question(problem.question) for problem in problems}) == len(problems)
+
+
+@given(words=st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=2, max_size=6), data=st.data())
+def test_the_side_of_a_word_list_does_not_depend_on_its_order(words, data):
+    start = "Sort the following words alphabetically:"
+    shuffled = data.draw(st.permutations(words))
+    assert is_pretraining_question(f"{start}\nList: {' '.join(words)}") == is_pretraining_question(
+        f"Q: {start} List:  {' '.join(shuffled)} "
+    )
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_reference_test_question_is_in_the_corpus(corpus, name):
+    path = REFERENCE / f"paper_{name}.jsonl"
+    if not path.exists():
+        pytest.skip("the reference data are not beside this checkout")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    tested = {canonical_question(row["question"]) for row in rows if row["split"] != "train"}
+    assert tested and not tested & {canonical_question(document.question) for document in corpus}
+
+
+def test_no_document_repairs_an_attempt(corpus):
+    for document in corpus:
+        assert "Updated" not in document.text
+        if document.kind == "gold":
+            assert "Feedback" not in document.text
+        else:
+            assert document.text.count(FEEDBACK) == 1
+            assert "\n" not in document.text.split(FEEDBACK)[1], "the feedback line ends the document"
+
+
+def test_feedback_judges_the_last_step_alone_and_is_true(corpus):
+    judged = [document for document in corpus if document.kind == "step_feedback"]
+    right = 0
+    for document in judged:
+        problem = load_task(document.task).parse_question(document.question)
+        head = prompt(load_task(document.task), document.question)
+        text, sentence = document.text[len(head) + 1 :].split(FEEDBACK)
+        attempt = Attempt.parse(text)
+        step = attempt.steps[-1]
+        assert step.header
+        verdict = load_scripted_expert(document.task).feedback(problem, text)
+        if sentence == f" Step ({label(step.header)}) is correct.":
+            right += 1
+            gold_lines = load_task(document.task).rationale(document.question).split("\n")
+            assert text.split("\n") == gold_lines[: len(attempt.steps)]
+        else:
+            feedback = Feedback.parse(sentence)
+            assert feedback.error_step == verdict.error_step == step.header
+            assert feedback.error_segment == verdict.error_segment and feedback.error_segment in step.line
+            assert sentence.startswith(" In step (")
+    assert 0.35 < right / len(judged) < 0.65
+
+
+def test_loss_covers_what_the_student_should_imitate(corpus, tokenizer):
+    for document in corpus:
+        ids, labels = encode(document, tokenizer)
+        assert len(ids) == len(labels) and ids[0] == tokenizer.bos_token_id
+        assert ids[-1] == labels[-1] == tokenizer.eos_token_id
+        assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+        trained = tokenizer.decode([token for token in labels[:-1] if token != -100])
+        body = document.text[len(prompt(load_task(document.task), document.question)) :]
+        if document.kind == "gold":
+            assert trained == body
+            continue
+        attempt, sentence = body.split(FEEDBACK)
+        mistaken = sentence.startswith(" In step")
+        before = attempt[: attempt.rindex("\n(")] if mistaken else attempt
+        assert trained == before + sentence
+
+
+@pytest.mark.parametrize(("name", "subtask"), SEEN)
+def test_gold_and_judged_steps_exist_for_every_seen_subtask(name, subtask):
+    rng = random.Random(11)
+    problems = pretraining_problems(name, subtask, 10, rng)
+    assert all(gold(problem).text.endswith(".") for problem in problems)
+    assert any(step_feedback(problem, rng) for problem in problems)
+
+
+def test_shares_of_the_recipe():
+    """About a third of what the student reads last is criticism, none of what it reads first."""
+    shares = [
+        sum(s.weight for s in phase.sources if s.kind == "step_feedback")
+        / sum(s.weight for s in phase.sources)
+        for phase in PRESETS["tiny"].phases
+    ]
+    assert shares[0] == 0 and 0.2 <= shares[-1] <= 0.5
+    assert PRESETS["tiny"].context_length >= 4096
+
+
+class Interrupted(Exception):
+    pass
+
+
+def weights(directory):
+    return load_student(directory, device="cpu").model.state_dict()
+
+
+def test_interrupted_pretraining_ends_like_one_left_alone(tmp_path):
+    records = []
+    whole = pretrain("debug", tmp_path / "whole", 3, records.append)
+    assert whole.steps == PRESETS["debug"].steps and whole.tokens > 0
+    assert set(whole.gold_match) == {"multistep_arithmetic/l3-4d2/l3", "multistep_arithmetic/l3-4d2/l4"} | {
+        f"word_sorting/{subtask}" for task, subtask in SEEN if task == "word_sorting"
+    }
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < losses[0]
+
+    def interrupt(record):
+        if record["step"] == 10 and "loss" in record:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        pretrain("debug", tmp_path / "again", 3, interrupt)
+    assert not (tmp_path / "again").exists(), "no half-made student is to be seen"
+    with pytest.raises(ConfigError, match="other settings"):
+        pretrain("debug", tmp_path / "again", 4)
+    resumed = []
+    again = pretrain("debug", tmp_path / "again", 3, resumed.append)
+    assert resumed[0]["step"] == 6
+    assert again.digest == whole.digest and again.tokens == whole.tokens
+    mine, theirs = weights(tmp_path / "again"), weights(tmp_path / "whole")
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    logs = [
+        [
+            {k: v for k, v in json.loads(line).items() if "second" not in k}
+            for line in (tmp_path / name / "training_log.jsonl").read_text().splitlines()
+        ]
+        for name in ("whole", "again")
+    ]
+    assert logs[0] == logs[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "whole"]
+
+
+def test_another_seed_is_another_student(tmp_path):
+    first = pretrain("debug", tmp_path / "a", 1, minutes=0.01)
+    second = pretrain("debug", tmp_path / "b", 2, minutes=0.01)
+    assert first.digest != second.digest
+    assert re.fullmatch(r"[0-9a-f]{64}", first.digest)
+
+
+@pytest.mark.parametrize("arguments", [{"preset": "huge"}, {"preset": "debug", "minutes": 0}])
+def test_wrong_arguments(tmp_path, arguments):
+    with pytest.raises(ConfigError):
+        pretrain(**{"out": tmp_path / "x", "seed": 0} | arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@given(
+    rows=st.integers(1, 12), columns=st.integers(1, 12), count=st.integers(1, 3), seed=st.integers(0, 10**6)
+)
+@settings(max_examples=40, deadline=None)
+def test_orthogonalised_has_singular_values_near_one(rows, columns, count, seed):
+    torch.manual_seed(seed)
+    shape = (count, rows, columns)
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    values = torch.rand(count, min(rows, columns)) * 0.9 + 0.1
+    result = orthogonalised(u * values[:, None, :] @ v)
+    singular = torch.linalg.svdvals(result)
+    assert result.shape == shape and (singular > 0.5).all() and (singular < 1.5).all()
+
+
+def test_muon_agrees_with_torch():
+    torch.manual_seed(0)
+    start = [torch.randn(24, 16), torch.randn(16, 24), torch.randn(24, 16)]
+    mine = [torch.nn.Parameter(x.clone()) for x in start]
+    theirs = [torch.nn.Parameter(x.clone()) for x in start]
+    optimisers = [Muon(mine, lr=0.02), torch.optim.Muon(theirs, lr=0.02, momentum=0.95, weight_decay=0.0)]
+    for _ in range(3):
+        for group, optimiser in zip((mine, theirs), optimisers, strict=True):
+            optimiser.zero_grad()
+            sum((p @ p.mT - torch.eye(p.shape[0])).square().sum() for p in group).backward()
+            optimiser.step()
+    for a, b, x in zip(mine, theirs, start, strict=True):
+        assert (a - b).norm() < 0.05 * (a - x).norm(), "torch iterates in bf16"
