@@ -17,7 +17,6 @@ from tripost_core.errors import DataError
 from tripost_core.problems import expression as ex
 from tripost_core.problems.base import Problem, Subtask, strip_question
 from tripost_core.problems.files import read_examples
-from tripost_core.trajectory import Attempt
 
 _GROUP = re.compile(r"\(([^()]+)\)")
 _SUBTASK = re.compile(r"l([2-9])(?:-([2-9]))?d(2{1,4})")
@@ -129,11 +128,8 @@ class MultistepArithmetic:
 
     def extract_answer(self, attempt: str) -> str | None:
         """The integer of the `(Final response)` line, or of the last line where no line has that header."""
-        parsed = Attempt.parse(attempt)
-        if parsed.final is not None:
-            line = parsed.final.line
-        else:
-            line = attempt.rstrip().rsplit("\n", 1)[-1]
+        lines = attempt.rstrip().split("\n")
+        line = next((line for line in lines if line.startswith("(Final response) ")), lines[-1])
         match = ANSWER.search(line.rstrip()) if len(line) <= MAX_LINE_CHARS else None
         return canonical_integer(match[1]) if match else None
 

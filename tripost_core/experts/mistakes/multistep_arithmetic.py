@@ -150,11 +150,18 @@ def _copy(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
 
 
 def _changed_definition(
-    gold: _Gold, rng: random.Random, error_class: str, change: Callable[[list[str], list[str]], str]
+    gold: _Gold,
+    rng: random.Random,
+    error_class: str,
+    change: Callable[[list[str], list[str]], str],
+    min_numbers: int = 1,
 ) -> tuple[str, str] | None:
     """A group is written down differently in step (1), or only where it is calculated."""
     letter = rng.choice(list(gold.definitions))
-    text = change(*_split(gold.definitions[letter]))
+    numbers, operators = _split(gold.definitions[letter])
+    if len(numbers) < min_numbers:
+        return None
+    text = change(numbers, operators)
     before, after = ex.parse(gold.definitions[letter]), ex.parse(text)
     if ex.evaluate(before) == ex.evaluate(after):
         return None
@@ -171,9 +178,7 @@ def _missing_term(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
         operators = [*operators[: max(index - 1, 0)], *operators[max(index, 1) :]]
         return _joined([*numbers[:index], *numbers[index + 1 :]], operators)
 
-    if any(len(_split(text)[0]) < 3 for text in gold.definitions.values()):
-        return None
-    return _changed_definition(gold, rng, "missing_term", change)
+    return _changed_definition(gold, rng, "missing_term", change, min_numbers=3)
 
 
 def _added_term(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
@@ -197,7 +202,7 @@ def _wrong_order(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
 
     kind = rng.choice(["group", "equation", "partition"])
     if kind == "group" or len(gold.definitions) < 2:
-        return _changed_definition(gold, rng, "wrong_order", change)
+        return _changed_definition(gold, rng, "wrong_order", change, min_numbers=2)
     first, second = rng.sample(list(gold.definitions), 2)
     swap = {first: second, second: first}
     if kind == "partition":
@@ -241,7 +246,7 @@ def _unknown_letter(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
     """A letter that step (1) does not define is calculated, or stands in the final equation."""
     lines = gold.lines()
     letter = rng.choice(list(gold.definitions))
-    unknown = rng.choice([name for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if name not in gold.definitions])
+    unknown = rng.choice([name for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZabc" if name not in gold.definitions])
     step = rng.choice([gold.step_of(letter), gold.equation_step])
     index = int(step) - 1
     if step == gold.equation_step:

@@ -348,8 +348,14 @@ class Reading:
             self._seen.extend(e for e in expressions if len(e) <= _MAX_SEEN_TOKENS)
 
     def _is_start(self, expression: ex.Postfix) -> bool:
-        """Whether a calculation without a letter takes up something that stands in the question or a step."""
-        return any(expression in ex.subexpressions(seen) for seen in self._seen)
+        """Whether a calculation without a letter takes up a part of the question or of a step, part-way or whole."""
+        value, num_leaves = ex.evaluate(expression, self.values), ex.num_leaves(expression)
+        for part in (part for seen in self._seen for part in ex.subexpressions(seen)):
+            if part == expression:
+                return True
+            if ex.num_leaves(part) > num_leaves and ex.evaluate(part, self.values) == value:
+                return True
+        return False
 
     def _is_whole(self, expression: ex.Postfix) -> bool:
         """Whether it can stand for the whole question, its letters' values put in."""

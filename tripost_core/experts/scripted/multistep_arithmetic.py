@@ -28,6 +28,7 @@ from tripost_core.problems.multistep_arithmetic import (
 from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
 
 _MAX_SEGMENT_CHARS = 1_000
+_MAX_ATTEMPT_CHARS = 100_000
 
 FORM_CLASSES = frozenset(
     {"numbering", "missing_step", "unparsable_step", "unfinished_step", "trailing_text", "unknown_letter",
@@ -70,7 +71,7 @@ class ScriptedMultistepArithmetic:
         told = Feedback.parse(feedback)
         if told.terminal:
             return attempt
-        steps = Attempt.parse(attempt).steps
+        steps = _steps(attempt)
         judged = _judge(problem, attempt)
         line = judged.line
         if told.error_step is None:
@@ -79,13 +80,15 @@ class ScriptedMultistepArithmetic:
         elif told.error_step != judged.step:  # where a header occurs twice, FBK's own line is the right one
             named = next((i for i, step in enumerate(steps) if step.header == told.error_step), None)
             line = named if named is not None else line
-        start = _first_line(steps)
-        kept = list(steps[start:line])
+        kept = list(steps[_first_line(steps) : line])
+        text = "\n".join(step.line for step in kept)
+        if len(text) > _MAX_ATTEMPT_CHARS // 2 or not text.strip():
+            kept = []
         return "\n".join([*(step.line for step in kept), *_continuation(problem, kept)])
 
 
 def _judge(problem: Problem, attempt: str) -> _Judged:
-    steps = Attempt.parse(attempt).steps
+    steps = _steps(attempt)
     reading = Reading(ex.parse(expression_text(problem.question)))
     expected = 1
     ended = False
@@ -127,6 +130,11 @@ def _judge(problem: Problem, attempt: str) -> _Judged:
 def _shown(text: str) -> str:
     """A segment: verbatim, without spaces around it, of bounded length."""
     return text.strip()[:_MAX_SEGMENT_CHARS].strip()
+
+
+def _steps(attempt: str) -> Sequence[Step]:
+    """Its lines; of text far beyond any attempt only the beginning, so that no input takes long."""
+    return Attempt.parse(attempt[:_MAX_ATTEMPT_CHARS]).steps
 
 
 def _first_line(steps: Sequence[Step]) -> int:
