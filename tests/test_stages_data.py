@@ -26,11 +26,11 @@ def student(tmp_path_factory):
     return Ref(uri=str(directory), digest="tokenizer", kind="checkpoint")
 
 
-def plan_of(tmp_path, task, mistake_rate=0.0, num_train=120, max_length=4096, **balance):
+def plan_of(tmp_path, task, mistake_rate=0.0, max_rounds=5, num_train=80, max_length=4096, **balance):
     config = {
         "task": task,
         "data": {"num_train": num_train, "num_test_seen": 4, "num_test_unseen": 4},
-        "expert": {"mistake_rate": mistake_rate},
+        "expert": {"mistake_rate": mistake_rate, "max_rounds": max_rounds},
         "filter": {"max_length_tokens": max_length},
         "balance": balance,
     }
@@ -121,11 +121,11 @@ def test_a_perfect_expert_mends_every_trajectory_in_one_round(tmp_path, student,
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_expert_that_errs_gives_rounds_discards_and_every_reason_of_the_filter(tmp_path, student, task):
-    plan = plan_of(tmp_path, task, mistake_rate=0.3, num_train=200, max_length=600)
+    plan = plan_of(tmp_path, task, mistake_rate=0.3, max_rounds=3, num_train=140, max_length=600)
     problems = execute(plan.problems())
     refs = edited(plan, generated(plan, problems))
     rows = read_rows(refs[-1])
-    assert max(row["round"] for row in rows) >= 3
+    assert max(row["round"] for row in rows) == 3
     assert {"max_rounds", "empty_attempt"} >= {row["reason"] for row in rows if row["status"] == "discarded"}
     assert sum(row["reason"] == "max_rounds" for row in rows) > 0
     assert not plan.has_open(refs[-1])
@@ -155,7 +155,7 @@ def test_rows_to_train_on_have_the_papers_mix(tmp_path, student):
     plan = plan_of(tmp_path, "word_sorting", replay="all")
     problems = execute(plan.problems())
     gold = execute(plan.gold_rows(problems))
-    assert gold.num_rows == 120 and about(gold)["metrics"]["by_bucket"] == {"gold": 120}
+    assert gold.num_rows == 80 and about(gold)["metrics"]["by_bucket"] == {"gold": 80}
     for row in read_rows(gold):
         assert [part["role"] for part in row["segments"]] == ["prompt", "attempt"]
     triplets = execute(plan.filter(edited(plan, generated(plan, problems))[-1], student, 1))
