@@ -31,9 +31,7 @@ def expressions(max_leaves: int = 12) -> st.SearchStrategy[str]:
     return st.recursive(
         numbers,
         lambda inner: st.one_of(
-            st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(
-                lambda t: f"({t[0]} {t[1]} {t[2]})"
-            ),
+            st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
             st.tuples(inner, st.sampled_from("+-*"), inner, st.sampled_from("+-*"), inner).map(
                 lambda t: f"({' '.join(t)})"
             ),
@@ -125,9 +123,7 @@ def test_fingerprint_tells_form_from_value(text, kind):
     if kind == "commuted":
         assert ex.fingerprint(ex.parse(other), True) == ex.fingerprint(ex.parse(f"(2 + 3 * {text})"), True)
     else:
-        assert ex.fingerprint(ex.parse(other), True) != ex.fingerprint(
-            ex.parse(f"({text} * 3 + 2 * 1)"), True
-        )
+        assert ex.fingerprint(ex.parse(other), True) != ex.fingerprint(ex.parse(f"({text} * 3 + 2 * 1)"), True)
     assert ex.fingerprint(ex.parse("2 + 2"), True) != ex.fingerprint(ex.parse("2 * 2"), True)
 
 
@@ -203,10 +199,7 @@ def test_paper_sizes():
 
 
 def test_rationales_are_the_reference_byte_for_byte():
-    rows = [
-        json.loads(line)
-        for line in reference_file("paper_multistep_arithmetic.jsonl").read_text().splitlines()
-    ]
+    rows = [json.loads(line) for line in reference_file("paper_multistep_arithmetic.jsonl").read_text().splitlines()]
     for row in rows:
         assert TASK.rationale(row["question"]) == row["rationale"]
         problem = TASK.parse_question(row["question"])
@@ -230,9 +223,7 @@ def test_rationale_of_any_bracketed_question_is_right_and_consistent(text):
     assert TASK.is_right(rationale, str(python_value(text))) and TASK.is_consistent(rationale)
 
 
-@pytest.mark.parametrize(
-    "question", ["", "=", "Q:", "1 + 2 =", "(A + B) =", "(1 + 2 =", "(1 / 2) =", "(1 = 1) ="]
-)
+@pytest.mark.parametrize("question", ["", "=", "Q:", "1 + 2 =", "(A + B) =", "(1 + 2 =", "(1 / 2) =", "(1 = 1) ="])
 def test_what_is_no_question_is_refused(question):
     for call in (TASK.parse_question, TASK.rationale):
         with pytest.raises(DataError, match="question"):
@@ -299,9 +290,7 @@ def test_every_format_gives_the_same_problems(tmp_path):
 
 def test_jsonl_rationale_and_list_answers_are_kept(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text(
-        '{"question": "q", "answer": ["b", "c"], "rationale": "(1) r"}\n{"question": "p", "answer": 3}\n'
-    )
+    path.write_text('{"question": "q", "answer": ["b", "c"], "rationale": "(1) r"}\n{"question": "p", "answer": 3}\n')
     first, second = read_examples(path)
     assert first == {"question": "q", "answer": ["b", "c"], "rationale": "(1) r", "place": f"{path}, line 1"}
     assert second["answer"] == "3" and second["rationale"] is None
@@ -353,10 +342,7 @@ def test_missing_and_binary_files_are_named(tmp_path):
 def test_generated_questions_survive_a_round_trip_through_a_file(tmp_path):
     problems = [p for name in SUBTASKS for p in TASK.generate(name, 5, random.Random(1).randrange(99))]
     path = tmp_path / "questions.jsonl"
-    rows = [
-        {"question": p.question, "answer": p.answer, "rationale": TASK.rationale(p.question)}
-        for p in problems
-    ]
+    rows = [{"question": p.question, "answer": p.answer, "rationale": TASK.rationale(p.question)} for p in problems]
     path.write_text("\n".join(map(json.dumps, rows)))
     loaded = TASK.load(path)
     assert [(p.id, p.answer, p.subtask, p.seen) for p in loaded] == [

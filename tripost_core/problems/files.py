@@ -46,9 +46,7 @@ def read_examples(path: Path | str) -> list[Example]:
             if line.strip():
                 place = f"{path}, line {number}"
                 row = _loads(line, place)
-                rows.append(
-                    _example(row, "question", row.get("answer") if isinstance(row, dict) else None, place)
-                )
+                rows.append(_example(row, "question", row.get("answer") if isinstance(row, dict) else None, place))
     if not rows:
         raise DataError(f"{path} holds no questions.")
     return rows

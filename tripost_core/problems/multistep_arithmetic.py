@@ -69,9 +69,7 @@ class MultistepArithmetic:
         match = _SUBTASK.fullmatch(subtask)
         if not match:
             names = ", ".join(s.name for s in self.subtasks)
-            raise DataError(
-                f"Multistep arithmetic has no subtask {subtask!r}; it has {names} (or one length: l3d2)."
-            )
+            raise DataError(f"Multistep arithmetic has no subtask {subtask!r}; it has {names} (or one length: l3d2).")
         first, last = int(match[1]), int(match[2] or match[1])
         lengths = range(first, last + 1)
         if not lengths:
@@ -86,9 +84,7 @@ class MultistepArithmetic:
             if question in taken:
                 rejected_in_a_row += 1
                 if rejected_in_a_row > 10_000:
-                    raise DataError(
-                        f"Subtask {subtask} has no {n} different questions beside the excluded ones."
-                    )
+                    raise DataError(f"Subtask {subtask} has no {n} different questions beside the excluded ones.")
                 continue
             rejected_in_a_row = 0
             taken.add(question)
@@ -180,9 +176,7 @@ def partition(question: str) -> tuple[str, dict[str, str]]:
     text = expression_text(question)
     groups = _GROUP.findall(text)
     if len(groups) > len(_LETTERS):
-        raise DataError(
-            f"The question has {len(groups)} innermost groups, but there are {len(_LETTERS)} letters."
-        )
+        raise DataError(f"The question has {len(groups)} innermost groups, but there are {len(_LETTERS)} letters.")
     symbolic = text
     definitions = {}
     for letter, group in zip(_LETTERS, groups, strict=False):
@@ -224,9 +218,7 @@ def equation_body(links: list[str]) -> str:
     return f"Then, the final equation is {' = '.join(links)}."
 
 
-def render(
-    symbolic: str, definitions: dict[str, str], chains: dict[str, list[str]], equation: list[str]
-) -> str:
+def render(symbolic: str, definitions: dict[str, str], chains: dict[str, list[str]], equation: list[str]) -> str:
     """All lines of an attempt in the reference's form; the answer is the equation's last link."""
     bodies = [partition_body(symbolic, definitions)]
     bodies += [calculation_body(letter, links) for letter, links in chains.items()]

@@ -77,16 +77,12 @@ class _Gold:
 # Mistakes inside a chain: one link is replaced, the chain goes on from it.
 
 
-def _calculated_wrongly(
-    gold: _Gold, rng: random.Random, error_class: str, carried: bool
-) -> tuple[str, str] | None:
+def _calculated_wrongly(gold: _Gold, rng: random.Random, error_class: str, carried: bool) -> tuple[str, str] | None:
     """A bracketed term gets a wrong value, in the calculation of a letter or in the final equation."""
     letter = rng.choice([*gold.chains, None])
     links = gold.equation if letter is None else gold.chains[letter]
     places = [
-        i
-        for i in range(1, len(links))
-        if _INNERMOST.search(links[i - 1]) and not re.search("[A-Z]", links[i - 1])
+        i for i in range(1, len(links)) if _INNERMOST.search(links[i - 1]) and not re.search("[A-Z]", links[i - 1])
     ]
     places = [i for i in places if ex.parenthesise(ex.parse(links[i - 1])) == links[i - 1]]
     if not places:
@@ -101,9 +97,7 @@ def _calculated_wrongly(
         wrong = rng.choice(sorted(sign_slips(left, operator, right)))
     else:
         near = [1, 2, 3, 9, 10, 11, 20, 100] if abs(value) >= 100 else [1, 1, 1, 2, 2, 3, 10]
-        wrong = value + rng.choice([-1, 1]) * rng.choice(
-            [*near, *((abs(left), abs(right)) if operator == "*" else ())]
-        )
+        wrong = value + rng.choice([-1, 1]) * rng.choice([*near, *((abs(left), abs(right)) if operator == "*" else ())])
     if wrong == value:
         return None
     link = before[: match.start()] + str(wrong) + before[match.end() :]
@@ -127,11 +121,7 @@ def _precedence_slip(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
 
 
 def _algebraic(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:
-    return (
-        _precedence_slip(gold, rng)
-        if rng.random() < 0.3
-        else _calculated_wrongly(gold, rng, "algebraic", True)
-    )
+    return _precedence_slip(gold, rng) if rng.random() < 0.3 else _calculated_wrongly(gold, rng, "algebraic", True)
 
 
 def _copy(gold: _Gold, rng: random.Random) -> tuple[str, str] | None:

@@ -63,9 +63,7 @@ def _same_length(before: ex.Postfix, after: ex.Postfix, copied: bool) -> Diagnos
     before_leaves, after_leaves = ex.literals(before), ex.literals(after)
     before_order, after_order = _in_order(before), _in_order(after)
     if before_order == after_order:
-        return Diagnosis(
-            "algebraic", f"other brackets than in {show(before)} change the order of the operations"
-        )
+        return Diagnosis("algebraic", f"other brackets than in {show(before)} change the order of the operations")
     slip = "copy" if copied else "algebraic"
     if before_leaves == after_leaves:
         return Diagnosis(slip, f"an operator of {show(before)} is changed")
@@ -89,17 +87,13 @@ def _evaluated(before: ex.Postfix, after: ex.Postfix) -> Diagnosis:
         return _wrong_value(a, b.value)
     if not a.children and not b.children:
         if a.value == -b.value:
-            return Diagnosis(
-                "algebraic", f"the sign changes from {show_number(a.value)} to {show_number(b.value)}"
-            )
+            return Diagnosis("algebraic", f"the sign changes from {show_number(a.value)} to {show_number(b.value)}")
         return Diagnosis("copy", f"{show_number(a.value)} becomes {show_number(b.value)}")
     if a.children and b.children and len(ex.literals(a.expression)) == len(ex.literals(b.expression)):
         return _same_length(a.expression, b.expression, copied=False)
     if a.children and b.value in _values_out_of_order(a.expression):
         return _out_of_order(a)
-    return Diagnosis(
-        "calculation", f"{show(a.expression)} is {show_number(a.value)}, not {show_number(b.value)}"
-    )
+    return Diagnosis("calculation", f"{show(a.expression)} is {show_number(a.value)}, not {show_number(b.value)}")
 
 
 def _wrong_value(node: _Node, given: int) -> Diagnosis:

@@ -45,9 +45,7 @@ class Reading:
         self._expanded: dict[str, ex.Postfix] = {}
         self._seen: list[ex.Postfix] = [question]
 
-    def read(
-        self, step: Partition | Chain | Answer | Broken, goes_on: Callable[[str | None], bool]
-    ) -> Fault | None:
+    def read(self, step: Partition | Chain | Answer | Broken, goes_on: Callable[[str | None], bool]) -> Fault | None:
         """The step's fault, or None; what the step claims is taken over either way.
 
         `goes_on(letter)`: whether a later line takes up a calculation that this step does not bring to a number.
@@ -118,9 +116,7 @@ class Reading:
                     return fault or Fault("unknown_letter", segment, f"{letter} is not defined")
         expanded = expand(definitions)
         if expanded is None:
-            return fault or Fault(
-                "wrong_partition", step.symbolic.text, "the definitions refer to each other"
-            )
+            return fault or Fault("wrong_partition", step.symbolic.text, "the definitions refer to each other")
         self.symbolic, self.symbolic_text = symbolic, step.symbolic.text
         self.definitions, self.definition_texts, self._expanded = definitions, texts, expanded
         self.values = {letter: ex.evaluate(expression) for letter, expression in expanded.items()}
@@ -171,9 +167,7 @@ class Reading:
             return self._read_equation(Chain(step.parts[1:], concluding=True), goes_on)
         return self._read_calculation(letter, step, goes_on)
 
-    def _read_calculation(
-        self, letter: str, step: Chain, goes_on: Callable[[str | None], bool]
-    ) -> Fault | None:
+    def _read_calculation(self, letter: str, step: Chain, goes_on: Callable[[str | None], bool]) -> Fault | None:
         name, parts = step.parts[0], step.parts[1:]
         try:
             first = ex.parse(parts[0].text)
@@ -181,9 +175,7 @@ class Reading:
             return Fault("unparsable_step", _segment(name, parts[0]), str(error))
         if letter not in self.definitions:  # a new name is fine for something made of the known ones
             if not ex.letters(first) or self._unknown(first):
-                return Fault(
-                    "unknown_letter", _segment(name, parts[0]), f"{letter} is not defined in an earlier step"
-                )
+                return Fault("unknown_letter", _segment(name, parts[0]), f"{letter} is not defined in an earlier step")
             self._define(letter, first, parts[0].text)
         fault = self._compare_definition(letter, first, name, parts[0])
         fault = fault or self._follow(parts, first)
@@ -212,9 +204,7 @@ class Reading:
             ex.substitute(first, self._expanded),
             may_expand=bool(ex.letters(definition)),
         )
-        return (
-            Fault(kind[0], segment, f"{letter} is defined as {show(definition)}: {kind[1]}") if kind else None
-        )
+        return Fault(kind[0], segment, f"{letter} is defined as {show(definition)}: {kind[1]}") if kind else None
 
     def _read_equation(self, step: Chain, goes_on: Callable[[str | None], bool]) -> Fault | None:
         parts = step.parts
@@ -254,9 +244,7 @@ class Reading:
         if not ex.letters(first):
             uncalculated = [letter for letter in ex.letters(whole) if letter not in self.calculated]
             if uncalculated and ex.num_leaves(first) <= ex.num_leaves(whole):
-                return Fault(
-                    "uncalculated_letter", part.text, f"{uncalculated[0]} has not been calculated before"
-                )
+                return Fault("uncalculated_letter", part.text, f"{uncalculated[0]} has not been calculated before")
             kind = _difference(substituted, first, may_expand=True)
             return Fault(_substitution_class(kind[0]), part.text, kind[1]) if kind else None
         given = ex.substitute(first, self._expanded)
@@ -296,9 +284,7 @@ class Reading:
                 if fault:
                     return fault
             elif before_value != after_value:
-                found = diagnose(
-                    ex.substitute(before, self._numbers()), ex.substitute(after, self._numbers()), False
-                )
+                found = diagnose(ex.substitute(before, self._numbers()), ex.substitute(after, self._numbers()), False)
                 return Fault(found.error_class, segment, found.reason)
             before, before_value = after, after_value
             self._remember(after)
@@ -404,9 +390,7 @@ def _claimed(part: Part, values: dict[str, int]) -> tuple[int | None, bool]:
 
 def _unfinished(parts: tuple[Part, ...]) -> Fault:
     reason = "the calculation does not end in a number"
-    return Fault(
-        "unfinished_step", _segment(parts[-2], parts[-1]) if len(parts) > 1 else parts[-1].text, reason
-    )
+    return Fault("unfinished_step", _segment(parts[-2], parts[-1]) if len(parts) > 1 else parts[-1].text, reason)
 
 
 def _segment(left: Part, right: Part) -> str:

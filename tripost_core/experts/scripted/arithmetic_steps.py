@@ -126,9 +126,7 @@ def _read_partition(
         end = _without(line, body.end if last else names[index + 1].start(), " ,;." if last else " ,;")
         if line[:end].endswith("and") and not line[end - 4 : end - 3].isalnum():
             end = _without(line, end - 3, " ,;")
-        definitions.append(
-            (Part(line, name.start(1), name.end(1)), _part(line, name.end(), max(end, name.end())))
-        )
+        definitions.append((Part(line, name.start(1), name.end(1)), _part(line, name.end(), max(end, name.end()))))
     return Partition(symbolic, tuple(definitions))
 
 

@@ -119,9 +119,7 @@ def _judge(problem: Problem, attempt: str) -> _Judged:
         return _Judged(len(steps), "1")
     missing = FINAL if reading.result is not None else str(expected)
     reason = (
-        "the final response is missing"
-        if missing == FINAL
-        else f"the attempt stops early: {reading.next_needed()}"
+        "the final response is missing" if missing == FINAL else f"the attempt stops early: {reading.next_needed()}"
     )
     segment = _shown(steps[last_line].line)
     return _Judged(len(steps), missing, Fault("missing_step", segment, reason))
@@ -161,16 +159,8 @@ def _misnumbered(steps: Sequence[Step], line: int, expected: int, reading: Readi
     segment = f"({header})"
     if any(step.header == str(expected) for step in steps[line:]):
         return Fault("wrong_order_of_steps", segment, f"step ({expected}) has to come before it")
-    if (
-        header is not None
-        and header.isascii()
-        and header.isdigit()
-        and len(header) < 9
-        and int(header) > expected
-    ):
-        return Fault(
-            "missing_step", segment, f"step ({expected}) is missing before it: {reading.next_needed()}"
-        )
+    if header is not None and header.isascii() and header.isdigit() and len(header) < 9 and int(header) > expected:
+        return Fault("missing_step", segment, f"step ({expected}) is missing before it: {reading.next_needed()}")
     return Fault("numbering", segment, f"this step should have the number {expected}")
 
 
