@@ -163,6 +163,14 @@ def test_unfinished_runs_have_a_report_of_the_same_shape(tmp_path, stop, evaluat
     assert said in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_report_written_before_the_run_is_marked_finished_says_finished(run):
+    record = read_record(run)
+    record.finished = False
+    assert "has not finished" not in render_report(record)
+    del record.entries[-1].stages["evaluate"]
+    assert "has not finished" in render_report(record)
+
+
 def test_one_test_question_and_no_unseen_ones(tmp_path):
     build_run(tmp_path / "run", num_train=2, num_test=1, unseen=False, iterations=1)
     report = written(tmp_path / "run")

@@ -22,6 +22,8 @@ from tripost_core.report.numbers import (
     METRICS,
     SPLITS,
     complete_eval,
+    dropped_of,
+    is_complete,
     manifest_of,
     ordered_entries,
     ordered_stages,
@@ -102,7 +104,7 @@ def _show_overview(record: RunRecord, console: Console) -> None:
     table.add_column("dropped")
     for label, ref in _stages(record).items():
         manifest = manifest_of(ref)
-        dropped = sorted((manifest.get("dropped") or {}).items(), key=lambda item: (-item[1], item[0]))
+        dropped = dropped_of(manifest)
         table.add_row(
             _plain(label),
             f"{manifest.get('in', 0):,}",
@@ -117,7 +119,7 @@ def _show_overview(record: RunRecord, console: Console) -> None:
 def _state(record: RunRecord) -> str:
     if record.message:
         return f"ended early: {record.message}"
-    return "finished" if record.finished else "not finished"
+    return "finished" if is_complete(record) else "not finished"
 
 
 def _stages(record: RunRecord) -> dict[str, Ref]:
@@ -243,7 +245,8 @@ def _as_dict(trajectory: TrajectoryView) -> dict[str, Any]:
 def _print_trajectory(trajectory: TrajectoryView, console: Console) -> None:
     about = f"iteration {trajectory.iteration}, {trajectory.subtask}, {trajectory.id}"
     console.rule(Text.assemble((OUTCOMES[trajectory.outcome], "bold"), f"  {about}"), align="left", style="dim")
-    console.print(Text.assemble(("Q: ", "cyan"), trajectory.question, ("  answer ", "cyan"), trajectory.answer))
+    console.print(Text.assemble(("Q: ", "cyan"), trajectory.question))
+    console.print(Text.assemble(("Right answer: ", "cyan"), trajectory.answer))
     for number, turn in enumerate(trajectory.turns, 1):
         by = "the student" if turn.source == "student" else turn.source
         verdict = {True: ", correct", False: f", {spaced(turn.error_class or 'wrong')}", None: ""}[turn.correct]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tripost_core.plan import CONTINUED, RATIONALE, Entry, RunRecord
 from tripost_core.report.intervals import wilson
-from tripost_core.report.numbers import SPLITS, manifest_of, ordered_entries, ordered_stages, stage_kind
+from tripost_core.report.numbers import SPLITS, dropped_of, manifest_of, ordered_entries, ordered_stages, stage_kind
 from tripost_core.report.svg import Axes, bar, ticks
 from tripost_core.report.text import duration, percent, spaced
 
@@ -272,8 +272,7 @@ def funnel(entry: Entry) -> list[FunnelRow]:
         if stage_kind(stage) == "evaluate":
             continue
         manifest = manifest_of(entry.stages[stage])
-        dropped = sorted((manifest.get("dropped") or {}).items(), key=lambda item: (-item[1], item[0]))
-        found.append((stage, int(manifest.get("in", 0)), int(manifest.get("kept", 0)), dropped))
+        found.append((stage, int(manifest.get("in", 0)), int(manifest.get("kept", 0)), dropped_of(manifest)))
     widest = max((max(num_in, kept, kept + sum(n for _, n in gone)) for _, num_in, kept, gone in found), default=0)
     return [
         FunnelRow(

@@ -23,6 +23,7 @@ from tripost_core.report.intervals import wilson
 from tripost_core.report.numbers import (
     METRICS,
     SPLITS,
+    is_complete,
     manifest_of,
     ordered_entries,
     ordered_stages,
@@ -93,7 +94,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "config": record.config,
         "task": spaced(str(record.config["task"])),
         "num_test": max((values["n"]["total"] for values in figures.values()), default=0),
-        "state": "finished" if record.finished and not record.message else "ended early" if record.message else "open",
+        "state": "ended early" if record.message else "finished" if is_complete(record) else "unfinished",
         "tiles": _tiles(record, figures),
         "sentences": summary(record, figures, against_rationale, against_continued),
         "columns": COLUMNS,

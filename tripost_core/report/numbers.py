@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from tripost_core.buffers import Ref, read_manifest, read_table
 from tripost_core.errors import StorageError
 from tripost_core.metrics import SHARES
-from tripost_core.plan import Entry, RunRecord
+from tripost_core.plan import CONTINUED, RATIONALE, Entry, RunRecord
 from tripost_core.report.text import percent, reveal
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ def manifest_of(ref: Ref) -> dict[str, Any]:
     return manifest
 
 
+def dropped_of(manifest: dict[str, Any]) -> list[tuple[str, int]]:
+    """(reason, rows) that a stage dropped, most first; reasons that hit no row left out."""
+    counts = [(str(reason), int(n)) for reason, n in (manifest.get("dropped") or {}).items() if n]
+    return sorted(counts, key=lambda item: (-item[1], item[0]))
+
+
 def relocated(record: RunRecord, run_dir: Path) -> RunRecord:
     """The record of a run whose directory was moved or copied: references into its old `stages/` that lead nowhere
     are turned to the directory beside it."""
@@ -85,6 +91,14 @@ def relocated(record: RunRecord, run_dir: Path) -> RunRecord:
     entries = [e.model_copy(update={"stages": {s: move(ref) for s, ref in e.stages.items()}}) for e in record.entries]
     problems = None if record.problems is None else move(record.problems)
     return record.model_copy(update={"entries": entries, "problems": problems})
+
+
+def is_complete(record: RunRecord) -> bool:
+    """Whether nothing of the run is left to do but its report (`finished` is set once that is written too)."""
+    evaluated = {entry.name for entry in record.entries if "evaluate" in entry.stages}
+    ended = bool(record.message) or all(f"tripost-{k}" in evaluated for k in range(1, record.config["iterations"] + 1))
+    trained = any(entry.iteration and "train" in entry.stages for entry in record.entries)
+    return record.finished or (ended and RATIONALE in evaluated and (CONTINUED in evaluated or not trained))
 
 
 def report_json(record: RunRecord) -> dict[str, Any]:

@@ -103,6 +103,8 @@ def _self_improvement(figures: dict[str, Any]) -> str:
     def of(metric: str) -> str:
         return percent(figures[metric]["total"])
 
+    if not figures["si_freq"]["total"]:
+        return "In the end the student never tries to improve an answer."
     return (
         f"In the end the student tries to improve {of('si_freq')} of its answers; that makes a wrong first attempt "
         f"right on {of('repaired')} of the questions and a right one wrong on {of('harm')}."

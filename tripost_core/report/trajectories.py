@@ -18,7 +18,7 @@ from tripost_core.report.text import clip, reveal
 MAX_QUESTION_CHARACTERS = 2_000
 OUTCOMES = {
     "repaired": "Repaired",
-    "filtered": "Filtered out in part",
+    "filtered": "Some or all filtered out",
     "self-improved": "Improved by the student alone",
     "direct": "Directly correct",
     "discarded": "Discarded",
