@@ -307,6 +307,7 @@ WRONG = {
     ),
     "fraction": (GOLD.replace("(20 - 2) = 18", "(20 - 2) = 18.0"), "3", "(20 - 2) = 18.0", "unparsable_step"),
     "no number at the end": (GOLD.replace(" = 18.", "."), "3", "((-5 * -4) - 2) = (20 - 2)", "unfinished_step"),
+    "cut in the last header": (GOLD[: GOLD.index("response")], "final", "(Final", "unparsable_step"),
     "second answer": (f"{GOLD}\n{FINAL_LINE}", "final", "So the answer is -41.", "trailing_text"),
     "text after the answer": (f"{GOLD}\nFeedback: fine.", "final", "So the answer is -41.", "trailing_text"),
     "step after the answer": (f"{GOLD}\n(5) B = 18.", "5", "(5) B = 18.", "trailing_text"),

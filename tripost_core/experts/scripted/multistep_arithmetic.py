@@ -101,7 +101,8 @@ def _judge(problem: Problem, attempt: str) -> _Judged:
         if ended:
             return _after_the_end(steps, line, expected)
         if step.header is None:
-            header = FINAL if states_answer(step.line) else str(expected)
+            is_final = states_answer(step.line) or step.line.lstrip().startswith("(Final")
+            header = FINAL if is_final else str(expected)
             reason = "the line has no step number"
             return _Judged(line, header, Fault("unparsable_step", _shown(step.line), reason))
         if step.header not in (FINAL, str(expected)):
