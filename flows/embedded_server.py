@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows import database
 from flows.local_stack import PROJECT_HOME, running_url
 from flows.processes import HOST, Guarded, PrefectApi, clean_environment, free_port
 from tripost_core.errors import StoppedError
@@ -51,6 +52,8 @@ def embedded_server(home: Path, stack_home: Path = PROJECT_HOME) -> Iterator[str
 
 def _start(home: Path) -> tuple[Guarded, str]:
     server = Guarded(home, "server")
+    is_new = not (home / database.NAME).exists()
+    database.prepare(home, PROJECT_HOME)
     for attempts_left in reversed(range(_ATTEMPTS)):
         port = free_port()
         url = f"http://{HOST}:{port}/api"
@@ -61,6 +64,8 @@ def _start(home: Path) -> tuple[Guarded, str]:
 
         try:
             server.wait_until(PrefectApi(url).answers, "The Prefect server")
+            if is_new:
+                database.keep(home, PROJECT_HOME)
             return server, url
         except StoppedError:
             server.stop()

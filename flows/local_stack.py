@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from flows import database
 from flows.processes import HOST, Guarded, PrefectApi, clean_environment, is_taken
 from tripost_core.errors import ConfigError, StoppedError, StorageError
 
@@ -109,9 +110,13 @@ def _start_all(home: Path, port: int, url: str, environment: dict[str, str], sta
                 f"Port {port} of {HOST} is taken by another program; stop it, or set another port in prefect.toml."
             )
         print(f"Server on port {port} ...", flush=True)
+        is_new = not (home / database.NAME).exists()
+        database.prepare(home, PROJECT_HOME)
         started.append(server)
         server.start(_prefect("server", "start", "--host", HOST, "--port", str(port)), environment, ROOT)
         server.wait_until(api.answers, "The Prefect server")
+        if is_new:
+            database.keep(home, PROJECT_HOME)
         (home / "api-url").write_text(f"{url}\n")
     print(f"Work pools {' and '.join(POOLS)}, workers, deployments ...", flush=True)
     missing = [pool for pool in POOLS if not api.has(f"/work_pools/{pool}")]

@@ -22,7 +22,7 @@ import psutil
 from tripost_core.errors import StoppedError, StorageError
 
 HOST = "127.0.0.1"
-STARTUP_SECONDS = 180.0
+STARTUP_SECONDS = 300.0
 _GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -98,23 +98,25 @@ class Guarded:
         """Ends it with all that it started. Returns whether it ran."""
         pid = self.pid()
         if pid is None:
-            self.pid_file.unlink(missing_ok=True)
-            self._owned = None
+            self._forget()
             return False
         guard = psutil.Process(pid)
         family = guard.children(recursive=True)
         guard.send_signal(signal.SIGTERM)
-        if self._owned is not None:
-            self._owned.wait()
-            assert self._owned.stdin is not None
-            self._owned.stdin.close()
-            self._owned = None
         _, alive = psutil.wait_procs([guard, *family], timeout_seconds)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout_seconds)
-        self.pid_file.unlink(missing_ok=True)
+        self._forget()
         return True
+
+    def _forget(self) -> None:
+        self.pid_file.unlink(missing_ok=True)
+        if self._owned is not None:
+            assert self._owned.stdin is not None
+            self._owned.stdin.close()
+            self._owned.wait()
+            self._owned = None
 
     def wait_until(self, ready: Callable[[], bool], what: str, timeout_seconds: float = STARTUP_SECONDS) -> None:
         """Waits for `ready`. Raises StoppedError if the command ends, or the time is over, before that."""

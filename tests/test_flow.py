@@ -325,7 +325,7 @@ def test_a_directory_in_use_is_refused(student, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4711\n")
         lock.flush()
-        with pytest.raises(ConfigError, match="in use by another run .process 4711"):
+        with pytest.raises(ConfigError, match=r"in use by another run \(process 4711\)"):
             run(make_config(student), output)
     assert not (output / ".prefect").exists()
 
@@ -336,7 +336,6 @@ def pool(prefect_server, monkeypatch):
     real. Collects the flow runs."""
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow as engine
-    from prefect.settings import temporary_settings
     from prefect.states import Scheduled
 
     from flows.gpu import heavy_stage
@@ -378,7 +377,7 @@ def test_an_error_on_the_pool_ends_the_run_with_its_own_sentence(pool, stages, s
 
 def test_a_retry_is_a_new_run_on_the_pool(pool, stages, student, tmp_path, no_delay):
     stages.errors["ft-rationale/train"] = [ConnectionResetError("a moment")]
-    state, record = run_flow(make_config(student, compute={"heavy": "pool"}), tmp_path / "run")
+    state, _ = run_flow(make_config(student, compute={"heavy": "pool"}), tmp_path / "run")
     assert state.is_completed()
     first, second = (key for run, key in pool if run.name == "ft-rationale/train")
     assert first != second

@@ -1,0 +1,166 @@
+"""What is under deployments/, and prefect.toml: every file loads, and says how it is run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tripost_core.config import RunConfig, load_config
+
+ROOT = Path(__file__).parents[1]
+RUN_CONFIGS = sorted(path for path in (ROOT / "deployments").glob("*.yaml") if path.name != "prefect.yaml")
+PREFECT_YAML = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+
+
+def deployment(name):
+    return next(entry for entry in PREFECT_YAML["deployments"] if entry["name"] == name)
+
+
+def flow_of(entry):
+    from prefect.flows import load_flow_from_entrypoint
+
+    return load_flow_from_entrypoint(str(ROOT / entry["entrypoint"]))
+
+
+def prefect(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PWD": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("path", RUN_CONFIGS, ids=lambda path: path.name)
+def test_run_config_loads_and_starts_with_its_command(path):
+    assert isinstance(load_config(path), RunConfig)
+    assert path.read_text().splitlines()[0] == f"# tripost run deployments/{path.name}"
+
+
+def test_there_are_run_configs():
+    assert {path.stem for path in RUN_CONFIGS} >= {"debug", "multistep_arithmetic", "word_sorting"}
+
+
+def test_iterate_is_the_main_job_with_heavy_stages_on_the_pool():
+    main = load_config(ROOT / "deployments" / "multistep_arithmetic.yaml").model_dump()
+    iterate = RunConfig.model_validate(deployment("iterate")["parameters"]["config"]).model_dump()
+    assert iterate.pop("compute")["heavy"] == "pool"
+    main.pop("compute")
+    assert iterate == main
+
+
+@pytest.mark.parametrize("entry", PREFECT_YAML["deployments"], ids=lambda entry: entry["name"])
+def test_entrypoint_imports_and_takes_the_parameters(entry):
+    flow = flow_of(entry)
+    parameters = entry.get("parameters", {})
+    assert set(parameters) <= set(flow.parameters.properties)
+    if entry["name"] == "iterate":
+        flow.validate_parameters(parameters)
+    for schedule in entry.get("schedules", []):
+        assert set(schedule["parameters"]) <= set(flow.parameters.properties)
+        flow.validate_parameters(parameters | schedule["parameters"])
+    assert entry["enforce_parameter_schema"] is True
+
+
+def test_the_form_explains_every_parameter():
+    schema = flow_of(deployment("iterate")).parameters
+    assert all(field.get("description") for field in schema.properties.values())
+
+
+def test_pools_and_the_deployment_of_heavy_stages():
+    from flows.local_stack import POOLS
+
+    assert {entry["work_pool"]["name"] for entry in PREFECT_YAML["deployments"]} == set(POOLS)
+    heavy = RunConfig().compute.deployment
+    entry = deployment(heavy.partition("/")[2])
+    assert f"{flow_of(entry).name}/{entry['name']}" == heavy
+    assert entry["concurrency_limit"] == 1
+
+
+def test_the_schedule_is_off_and_derives_the_seed_from_its_date():
+    (schedule,) = deployment("iterate")["schedules"]
+    assert schedule["active"] is False
+    assert schedule["parameters"] == {"seed_from_date": True}
+
+
+def test_no_machine_path_is_committed():
+    for path in [*(ROOT / "deployments").rglob("*.yaml"), ROOT / "prefect.toml"]:
+        assert str(ROOT) not in path.read_text() and "/home/" not in path.read_text()
+
+
+def test_prefect_toml_is_in_force_in_the_checkout():
+    code = (
+        "from prefect.settings import get_current_settings as s; s = s();"
+        "print(s.api.url, s.server.api.port, s.home, s.server.analytics_enabled, s.results.default_serializer,"
+        " *s.logging.extra_loggers, s.server.ephemeral.enabled, s.server.ephemeral.startup_timeout_seconds)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    expected = "http://127.0.0.1:4210/api 4210 .prefect False json tripost_core False 90"
+    assert result.stdout.strip() == expected, result.stderr
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_server):
+    """The API of a server on which `prefect deploy --all` has run."""
+    for pool in ("cpu", "a100"):
+        body = {"name": pool, "type": "process"}
+        httpx.post(f"{prefect_server}/work_pools/", json=body, trust_env=False).raise_for_status()
+    arguments = ("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    result = prefect(*arguments, PREFECT_API_URL=prefect_server)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return prefect_server
+
+
+def read(url, name):
+    return httpx.get(f"{url}/deployments/name/{name}", trust_env=False).raise_for_status().json()
+
+
+def test_deploys(deployed):
+    iterate, a100 = read(deployed, "tripost/iterate"), read(deployed, "heavy-stage/a100")
+    assert (iterate["work_pool_name"], a100["work_pool_name"]) == ("cpu", "a100")
+    assert iterate["enforce_parameter_schema"]
+    assert iterate["job_variables"]["working_dir"] == a100["job_variables"]["working_dir"] == str(ROOT)
+    (schedule,) = iterate["schedules"]
+    assert not schedule["active"] and schedule["parameters"] == {"seed_from_date": True}
+    (pull,) = iterate["pull_steps"]
+    assert pull["prefect.deployments.steps.set_working_directory"]["directory"] == str(ROOT)
+
+
+def test_a_bad_parameter_is_refused_at_the_command_line(deployed):
+    bad = json.dumps({"train": {"learning_rate": -1}})
+    arguments = ("deployment", "run", "tripost/iterate", "--param", f"config={bad}")
+    result = prefect(*arguments, PREFECT_API_URL=deployed)
+    assert result.returncode == 1
+    assert "config.train.learning_rate" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"config": {"trian": {}}},
+        {"config": {"task": "chess"}},
+        {"config": {"iterations": 0}},
+        {"config": {"balance": {"replay": "some"}}},
+        {"fresh": "perhaps"},
+    ],
+)
+def test_a_bad_parameter_is_refused_at_submission(deployed, parameters):
+    identifier = read(deployed, "tripost/iterate")["id"]
+    url = f"{deployed}/deployments/{identifier}/create_flow_run"
+    assert httpx.post(url, json={"parameters": parameters}, trust_env=False).status_code in (409, 422)
+
+
+def test_the_automation_watches_heartbeats_more_often_than_it_waits():
+    import tomllib
+
+    path = ROOT / "deployments" / "automations" / "crashed-runs.yaml"
+    automation = yaml.safe_load(path.read_text())
+    every = tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"]
+    assert automation["trigger"]["within"] >= 3 * every
