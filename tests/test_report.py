@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tripost_core.errors import StorageError
 from tripost_core.plan import CONTINUED, read_record
 from tripost_core.report import write_report
 from tripost_core.report.diff import attempt_lines
-from tripost_core.report.html import MAX_TRAJECTORIES, render_report
+from tripost_core.report.html import MAX_TRAJECTORIES, _titles, render_report
 from tripost_core.report.intervals import paired_difference, wilson
 from tripost_core.report.numbers import relocated, report_json, rights, score_rows, score_table
 from tripost_core.report.summary import deltas, summary
@@ -490,6 +491,14 @@ def test_the_page_is_one_inert_file_with_what_it_promises(run):
     assert targets <= set(ids)
     assert all(a.get("aria-label") for tag, a in page.elements if tag == "svg")
     assert text == render_report(read_record(run)), "the same run gives the same page"
+
+
+def test_titles_leave_out_what_all_questions_begin_with(run):
+    found = load_trajectories(read_record(run))[:2]
+    words = [replace(t, question=f"Sort these words:\nList: ab{i} x") for i, t in enumerate(found)]
+    assert _titles(words) == ["… ab0 x", "… ab1 x"]
+    assert _titles(found) == [t.question for t in found] and _titles([]) == []
+    assert _titles(words[:1]) == ["Sort these words: List: ab0 x"]
 
 
 def test_text_of_models_is_inert_and_made_visible(hostile_run):

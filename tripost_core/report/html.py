@@ -113,7 +113,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "expert": {key: sum(expert[key] for expert in experts) for key in ("calls", "cache_hits", "cost_usd")},
         "errors": charts.error_table(record),
         "funnels": [(e.name, charts.funnel(e)) for e in ordered_entries(record) if e.iteration and e.stages],
-        "trajectories": shown,
+        "trajectories": list(zip(shown, _titles(shown), strict=True)),
         "num_trajectories": len(everything),
         "outcomes": OUTCOMES,
         "choices": _choices(shown),
@@ -178,6 +178,16 @@ def _subtasks(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         n = max((cell.get("n", 0) for cell in cells), default=0)
         rows.append({"name": name, "n": n, "values": [cell.get("accuracy") for cell in cells]})
     return rows
+
+
+def _titles(shown: list[TrajectoryView]) -> list[str]:
+    """The questions on one line, without the words that all of them begin with."""
+    questions = [" ".join(trajectory.question.split()) for trajectory in shown]
+    # What the first and the last in alphabetical order share, all share.
+    low, high = min(questions, default=""), max(questions, default="")
+    num_shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), 0)
+    cut = low.rfind(" ", 0, num_shared) + 1
+    return questions if cut < 12 else [f"… {question[cut:]}" for question in questions]
 
 
 def _choices(shown: list[TrajectoryView]) -> dict[str, list[tuple[str, str]]]:
