@@ -243,3 +243,20 @@ def test_muon_agrees_with_torch():
             optimiser.step()
     for a, b, x in zip(mine, theirs, start, strict=True):
         assert (a - b).norm() < 0.05 * (a - x).norm(), "torch iterates in bf16"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_learning_rate_warms_up_and_ends_at_zero(name):
+    preset = PRESETS[name]
+    factors = [preset.lr_factor(step) for step in range(preset.steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[0] == pytest.approx(1 / preset.warmup_steps)
+    assert preset.lr_factor(preset.steps) == 0
+    assert factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_step_has_its_phase(name):
+    preset = PRESETS[name]
+    counted = [preset.phase_at(step) for step in range(preset.steps)]
+    assert [counted.count(phase) for phase in preset.phases] == [phase.steps for phase in preset.phases]

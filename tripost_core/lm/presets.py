@@ -11,15 +11,17 @@ ARITHMETIC, SORTING = "multistep_arithmetic", "word_sorting"
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many optimiser steps with one mixture of documents."""
+    """So many optimiser steps with one mixture of documents; the learning rates go linearly from the first to the
+    second of `lr_factors` times those of the preset."""
 
     steps: int
     sources: tuple[Source, ...]
+    lr_factors: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`decay_steps`: the last steps, in which the learning rates fall linearly to zero."""
+    """Shape, learning rates and phases. In the first `warmup_steps` the learning rates rise from zero."""
 
     batch_documents: int
     layers: int
@@ -30,7 +32,6 @@ class Preset:
     muon_lr: float
     adamw_lr: float
     warmup_steps: int
-    decay_steps: int
     log_every: int
     evaluate_every: int
     evaluate_questions: int
@@ -40,13 +41,26 @@ class Preset:
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
 
-    def phase_at(self, step: int) -> Phase:
-        """The phase of a step, counted from 0."""
+    def phase_at(self, position: float) -> Phase:
+        """The phase of a position, in steps from 0."""
+        return self._locate(position)[0]
+
+    def lr_factor(self, position: float) -> float:
+        """What the learning rates are multiplied by at a position, in steps from 0."""
+        phase, done = self._locate(position)
+        first, last = phase.lr_factors
+        return min(1.0, (position + 1) / self.warmup_steps) * (
+            first + (last - first) * min(1.0, done / phase.steps)
+        )
+
+    def _locate(self, position: float) -> tuple[Phase, float]:
+        """The phase of a position and how many steps of it are done."""
+        start = 0
         for phase in self.phases:
-            step -= phase.steps
-            if step < 0:
-                return phase
-        return self.phases[-1]
+            if position < start + phase.steps:
+                return phase, position - start
+            start += phase.steps
+        return self.phases[-1], float(self.phases[-1].steps)
 
 
 def _mixture(short: float, long: float, words: float, feedback: float = 0.0) -> tuple[Source, ...]:
@@ -83,14 +97,14 @@ PRESETS = {
         muon_lr=0.02,
         adamw_lr=4e-3,
         warmup_steps=50,
-        decay_steps=2000,
         log_every=25,
         evaluate_every=200,
         evaluate_questions=48,
         phases=(
-            Phase(680, _mixture(short=0.60, long=0.10, words=0.30)),
-            Phase(720, _mixture(short=0.40, long=0.30, words=0.30)),
-            Phase(2000, _mixture(short=0.40, long=0.30, words=0.30, feedback=0.3)),
+            Phase(680, _mixture(short=0.60, long=0.10, words=0.30), (1, 1)),
+            Phase(720, _mixture(short=0.40, long=0.30, words=0.30), (1, 1)),
+            Phase(2000, _mixture(short=0.40, long=0.30, words=0.30, feedback=0.3), (1, 0)),
+            Phase(3000, _mixture(short=0.25, long=0.50, words=0.25, feedback=0.3), (0.6, 0)),
         ),
     ),
     "debug": Preset(
@@ -103,13 +117,12 @@ PRESETS = {
         muon_lr=0.02,
         adamw_lr=4e-3,
         warmup_steps=2,
-        decay_steps=4,
         log_every=2,
         evaluate_every=6,
         evaluate_questions=2,
         phases=(
-            Phase(6, _mixture(short=1, long=0, words=1)),
-            Phase(6, _mixture(short=1, long=0, words=1, feedback=0.5)),
+            Phase(6, _mixture(short=1, long=0, words=1), (1, 1)),
+            Phase(6, _mixture(short=1, long=0, words=1, feedback=0.5), (1, 0)),
         ),
     ),
 }

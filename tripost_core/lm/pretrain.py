@@ -87,24 +87,24 @@ def pretrain(
     started, before = time.monotonic(), run.seconds
     while True:
         run.seconds = before + time.monotonic() - started
-        fraction = run.step / config.steps
+        position = float(run.step)  # in the schedule, which a time limit squeezes
         if minutes is not None:
-            fraction = max(fraction, run.seconds / (60 * minutes))
-        finished = fraction >= 1
+            position = max(position, config.steps * run.seconds / (60 * minutes))
+        finished = position >= config.steps
         if finished or (run.step and run.step % config.evaluate_every == 0):
             matches = {name: gold_match(run.model, rows, tokenizer) for name, rows in held_out.items()}
             log.write({"step": run.step, **{f"gold_match/{k}": round(v, 4) for k, v in matches.items()}})
             run.save(work / STATE_FILE)
         if finished:
             break
-        loss = run.train_step(fraction)
+        loss = run.train_step(position)
         if run.step % config.log_every == 0:
             seconds = before + time.monotonic() - started
             log.write(
                 {
                     "step": run.step,
                     "loss": round(loss, 5),
-                    "lr": round(run.lr_factor(fraction) * config.muon_lr, 6),
+                    "lr": round(config.lr_factor(position) * config.muon_lr, 6),
                     "tokens": run.tokens,
                     "seconds": round(seconds, 1),
                     "tokens_per_second": round(run.tokens / seconds),
@@ -216,14 +216,9 @@ class _Run:
         self.adamw = torch.optim.AdamW(rest, lr=config.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0)
         self._batches: Iterator[list[tuple[list[int], list[int]]]] = iter(())
 
-    def lr_factor(self, fraction: float) -> float:
-        """Warm-up, constant, linear decay to zero."""
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return warm * min(1.0, (1 - fraction) * self.config.steps / self.config.decay_steps)
-
-    def train_step(self, fraction: float) -> float:
-        """One optimiser step at this fraction of the training; returns the mean loss of a trained token."""
-        rows = self._next_batch(fraction)
+    def train_step(self, position: float) -> float:
+        """One optimiser step at this position of the schedule; returns the mean loss of a trained token."""
+        rows = self._next_batch(position)
         trained = sum(label != -100 for _, labels in rows for label in labels)
         half = len(rows) // 2
         shards = [rows[:half], rows[half:]] if half else [rows]
@@ -235,7 +230,7 @@ class _Run:
                 parameters[0].grad += other.grad
                 other.grad = None
         for optimiser, lr in ((self.muon, self.config.muon_lr), (self.adamw, self.config.adamw_lr)):
-            optimiser.param_groups[0]["lr"] = lr * self.lr_factor(fraction)
+            optimiser.param_groups[0]["lr"] = lr * self.config.lr_factor(position)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -261,18 +256,18 @@ class _Run:
         loss.backward()
         return float(loss.detach())
 
-    def _next_batch(self, fraction: float) -> list[tuple[list[int], list[int]]]:
+    def _next_batch(self, position: float) -> list[tuple[list[int], list[int]]]:
         batch = next(self._batches, None)
         if batch is None:
-            self._batches = self._chunk(fraction)
+            self._batches = self._chunk(position)
             batch = next(self._batches)
         return batch
 
-    def _chunk(self, fraction: float) -> Iterator[list[tuple[list[int], list[int]]]]:
+    def _chunk(self, position: float) -> Iterator[list[tuple[list[int], list[int]]]]:
         """The batches of the chunk that holds the current step, from that step on. A chunk is drawn at once, so that
         its batches hold documents of like length and little is padding."""
         index, offset = divmod(self.step, CHUNK_BATCHES)
-        phase = self.config.phase_at(round(fraction * self.config.steps) - offset)
+        phase = self.config.phase_at(position - offset)
         size = self.config.batch_documents
         rows = _encoded(mix(phase.sources, CHUNK_BATCHES * size, f"{self.seed}/{index}"), self.tokenizer)
         rows.sort(key=lambda row: len(row[0]))

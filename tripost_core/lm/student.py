@@ -194,8 +194,8 @@ def save_student(
         model.save_pretrained(temporary, state_dict=state)
         tokenizer.save_pretrained(temporary)
         for path in [*temporary.rglob("*"), temporary]:
+            path.chmod(0o755 if path.is_dir() else 0o644)  # both come private to their owner
             _fsync(path)
-        temporary.chmod(0o755)
         if directory.exists():
             retired = temporary.with_name(temporary.name + ".old")
             directory.rename(retired)
