@@ -59,7 +59,7 @@ def check_against_one_by_one(student, prompts, seeds, temperature, max_new_token
         assert num_prompt + completion.num_tokens <= student.context_length
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.sampled_from(PROMPTS), st.integers(0, 2**63 - 1)), min_size=1, max_size=8),
     temperature=st.sampled_from([0.0, 0.7, 1.0]),
