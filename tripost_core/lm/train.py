@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
 
 from tripost_core.buffers import canonical_json, write_file
 from tripost_core.config import StudentConfig, TrainConfig
@@ -95,12 +97,14 @@ def train(
             callbacks=[keeper],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
+        with _no_progress_bars():
+            trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise _explained(error, work_dir) from error
     if use_cache is not None:
         student.model.config.use_cache = use_cache  # the Trainer turns it off, and generation needs it
-    checkpoint_dir = save_student(student.model, student.tokenizer, work_dir / "student", dtype=torch.float32)
+    with _no_progress_bars():
+        checkpoint_dir = save_student(student.model, student.tokenizer, work_dir / "student", dtype=torch.float32)
     return TrainResult(
         checkpoint_dir=checkpoint_dir,
         num_steps=total_steps,
@@ -318,7 +322,7 @@ def _arguments(
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(settings.warmup_ratio * total_steps),
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=student.dtype == "bfloat16",
@@ -348,10 +352,24 @@ def _explained(error: Exception, work_dir: Path) -> Exception:
     text = " ".join(str(error).split())
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
         return ConfigError("Training ran out of memory; a smaller micro_batch_size or max_length_tokens needs less.")
-    if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in text:
-        cause = getattr(error, "strerror", None) or text
+    # torch.save says of a full disk nothing but where in its zip writer it was noticed.
+    from_torch = any(sign in text for sign in ("PytorchStream", "inline_container", "iostream error"))
+    if isinstance(error, (OSError, SafetensorError)) or from_torch:
+        cause = getattr(error, "strerror", None) or ("the disk is full" if from_torch else text.rstrip("."))
         return StorageError(f"The checkpoint of the training in {work_dir} cannot be written or read: {cause}.")
     return error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """For a block that writes weights: transformers shows a bar for every file. `progress` is what reports here."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _sync(path: Path) -> None:
