@@ -21,7 +21,7 @@ def template_path(templates: Path) -> Path:
 
 
 def prepare(home: Path, templates: Path) -> None:
-    """Gives a new `home` its database, where there is a template. A server makes its own where there is none. Raises StorageError."""
+    """Gives a new `home` its database; without a template the server makes its own. Raises StorageError."""
     template = template_path(templates)
     if (home / NAME).exists() or not template.exists():
         return
