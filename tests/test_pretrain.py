@@ -31,7 +31,7 @@ SEEN = [(task, s.name) for task in TASKS for s in load_task(task).subtasks if s.
 @pytest.fixture(scope="module")
 def corpus():
     """Documents of every phase of the shipped student's recipe."""
-    return [document for phase in PRESETS["tiny"].phases for document in mix(phase.sources, 300, "test")]
+    return [document for phase in PRESETS["tiny"].phases for document in mix(phase.sources, 80, "test")]
 
 
 @pytest.fixture(scope="module")

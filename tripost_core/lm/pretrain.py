@@ -13,6 +13,7 @@ import copy
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,11 +80,40 @@ def pretrain(
     except OSError as error:
         raise StorageError(f"The directory {work} cannot be made: {error.strerror}.") from error
     tokenizer = build_tokenizer(config.context_length)
-    run = _Run(preset, config, seed, tokenizer)
-    run.resume(work / STATE_FILE)
-    log = _Log(work / LOG_FILE, run.step, progress)
-    held_out = {name: _encoded(docs, tokenizer) for name, docs in held_out_documents(config, seed).items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the two shards of a batch are the parallelism
     torch.set_flush_denormal(True)  # tiny gradients would otherwise be several times slower to compute with
+    try:
+        run = _Run(preset, config, seed, tokenizer)
+        run.resume(work / STATE_FILE)
+        matches = _train(run, work, progress, minutes)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+    save_student(run.model, tokenizer, out, dtype=torch.bfloat16)
+    try:
+        shutil.copyfile(work / LOG_FILE, out / LOG_FILE)
+        shutil.rmtree(work)
+    except OSError as error:
+        raise StorageError(f"The log in {out} cannot be written: {error.strerror}.") from error
+    return PretrainResult(
+        directory=out,
+        steps=run.step,
+        tokens=run.tokens,
+        seconds=run.seconds,
+        loss=run.loss,
+        gold_match=matches,
+        digest=checkpoint_digest(out),
+    )
+
+
+def _train(
+    run: _Run, work: Path, progress: Callable[[dict[str, Any]], None] | None, minutes: float | None
+) -> dict[str, float]:
+    """Takes the steps that are left, with a saved state now and then; returns the last `gold_match`."""
+    config = run.config
+    log = _Log(work / LOG_FILE, run.step, progress)
+    held_out = {name: _encoded(d, run.tokenizer) for name, d in held_out_documents(config, run.seed).items()}
     started, before = time.monotonic(), run.seconds
     while True:
         run.seconds = before + time.monotonic() - started
@@ -92,11 +122,11 @@ def pretrain(
             position = max(position, config.steps * run.seconds / (60 * minutes))
         finished = position >= config.steps
         if finished or (run.step and run.step % config.evaluate_every == 0):
-            matches = {name: gold_match(run.model, rows, tokenizer) for name, rows in held_out.items()}
+            matches = {name: gold_match(run.model, rows, run.tokenizer) for name, rows in held_out.items()}
             log.write({"step": run.step, **{f"gold_match/{k}": round(v, 4) for k, v in matches.items()}})
             run.save(work / STATE_FILE)
         if finished:
-            break
+            return matches
         loss = run.train_step(position)
         if run.step % config.log_every == 0:
             seconds = before + time.monotonic() - started
@@ -110,19 +140,6 @@ def pretrain(
                     "tokens_per_second": round(run.tokens / seconds),
                 }
             )
-    save_student(run.model, tokenizer, out, dtype=torch.bfloat16)
-    os.replace(work / LOG_FILE, out / LOG_FILE)
-    (work / STATE_FILE).unlink()
-    work.rmdir()
-    return PretrainResult(
-        directory=out,
-        steps=run.step,
-        tokens=run.tokens,
-        seconds=run.seconds,
-        loss=run.loss,
-        gold_match=matches,
-        digest=checkpoint_digest(out),
-    )
 
 
 def build_model(config: Preset, seed: int) -> LlamaForCausalLM:
@@ -245,7 +262,7 @@ class _Run:
         import torch
 
         torch.set_num_threads(1)
-        torch.set_flush_denormal(True)  # both hold for the calling thread only
+        torch.set_flush_denormal(True)  # both hold for the thread that calls them
         ids, labels = _padded(rows, self.tokenizer.pad_token_id)
         # Padding is on the right and attention is causal: without a mask the fast kernel runs, and no trained token
         # sees padding.
@@ -277,6 +294,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """The whole state as one safetensors file, in place at once."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors = {
@@ -290,19 +308,24 @@ class _Run:
         temporary = path.with_suffix(".tmp")
         try:
             save_file(tensors, temporary, metadata=metadata)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError as error:
-            raise StorageError(f"The state {path} cannot be written: {error.strerror}.") from error
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"The state {path} cannot be written: {_reason(error)}.") from error
 
     def resume(self, path: Path) -> None:
         """Goes back to a saved state; one of another recipe or seed is an error."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         if not path.exists():
             return
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"The state {path} cannot be read: {_reason(error)}.") from error
         if metadata["recipe"] != self._recipe():
             raise ConfigError(
                 f"{path.parent} holds an unfinished pretraining with other settings; remove it first."
@@ -346,10 +369,18 @@ class _Log:
         path.write_text("".join(f"{line}\n" for line in kept))
 
     def write(self, record: dict[str, Any]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise StorageError(f"The log {self.path} cannot be written: {error.strerror}.") from error
         if self.progress is not None:
             self.progress(record)
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be read or written, without a full stop."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
 
 
 def _encoded(

@@ -13,6 +13,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,33 +69,30 @@ def load_student(
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
     directory = resolve_student(name_or_dir)
     digest = checkpoint_digest(directory)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        with _no_progress_bar():
+            tokenizer = AutoTokenizer.from_pretrained(
+                directory, trust_remote_code=False, local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
     except Exception as error:  # a checkpoint of others fails in as many ways as there are architectures
         raise ModelError(f"The student in {directory} cannot be loaded: {_sentence(error)}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     _check_tokenizer(tokenizer, model, directory)
     return Student(
         name=str(name_or_dir),
-        model=model.to(device).eval(),
+        model=model.to(place).eval(),
         tokenizer=tokenizer,
         digest=digest,
         context_length=_context_length(model, tokenizer, directory),
@@ -173,6 +171,7 @@ def save_student(
     An existing checkpoint is replaced, the other files beside it are kept. Raises StorageError.
     """
     import torch
+    from safetensors import SafetensorError
 
     directory = Path(directory)
     state = {
@@ -191,7 +190,8 @@ def save_student(
             for old in temporary.glob("*.safetensors*"):
                 old.unlink()
         model.config.dtype = next((v.dtype for v in state.values() if v.is_floating_point()), torch.float32)
-        model.save_pretrained(temporary, state_dict=state)
+        with _no_progress_bar():
+            model.save_pretrained(temporary, state_dict=state)
         tokenizer.save_pretrained(temporary)
         for path in [*temporary.rglob("*"), temporary]:
             path.chmod(0o755 if path.is_dir() else 0o644)  # both come private to their owner
@@ -204,14 +204,27 @@ def save_student(
         else:
             temporary.rename(directory)
         _fsync(directory.parent)
-    except OSError as error:
-        raise StorageError(
-            f"The checkpoint {directory} cannot be written: {error.strerror or error}."
-        ) from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+        raise StorageError(f"The checkpoint {directory} cannot be written: {reason}.") from error
     finally:
         model.config.dtype = before
         shutil.rmtree(temporary, ignore_errors=True)
     return directory
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Silences the bars of transformers, which mean little for a student and tear up the logs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, directory: Path) -> None:
@@ -254,12 +267,14 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         try:
-            header = json.loads(file.read(length)) if 8 + length <= size else None
+            if 8 + length > size:
+                raise ValueError
+            header: dict[str, Any] = json.loads(file.read(length))
             end = 8 + length + max(e["data_offsets"][1] for k, e in header.items() if k != "__metadata__")
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ModelError(f"The weights file {path} is not a safetensors file.") from error
     if end != size:
-        raise ModelError(f"The weights file {path} is truncated.")
+        raise ModelError(f"The safetensors file {path} is truncated.")
     return header, 8 + length
 
 
