@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASK ?= multistep_arithmetic
 BIN := .venv/bin
 IMPORTED := torch.optim, transformers.trainer, transformers.models.llama.modeling_llama, polars, pyarrow.parquet, \
-            prefect.server.api.server, prefect.cli, matplotlib.pyplot, jinja2, typer, rich.progress
+            prefect.server.api.server, prefect.cli, jinja2, typer, rich.progress
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench test-slow test-gpu test-browser clean
