@@ -9,12 +9,16 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tripost_core.cli import JsonOption, app
 from tripost_core.errors import TripostError
+
+if TYPE_CHECKING:
+    from tripost_core.config import RunConfig
+    from tripost_core.plan import RunRecord
 
 
 @app.callback()
@@ -46,21 +50,29 @@ def run(
     if not fresh and is_finished(record, settings):
         print(f"{directory} is a finished run of this configuration: no stage was executed.", file=sys.stderr)
     else:
-        from flows.tripost import run as run_flow
-        from tripost_core.progress import ProgressDisplay
-
-        with ProgressDisplay() as display:
-            record = run_flow(settings, directory, fresh=fresh, display=display)
-    assert record is not None
+        record = _run_with_progress(settings, directory, fresh)
     _print_end(record, directory, as_json, time.monotonic() - started)
 
 
-def _print_end(record, directory: Path, as_json: bool, seconds: float) -> None:  # type: ignore[no-untyped-def]
+def _run_with_progress(settings: RunConfig, directory: Path, fresh: bool) -> RunRecord:
+    from flows.in_process import run as run_flow
+    from tripost_core.progress import ProgressDisplay
+
+    try:
+        with ProgressDisplay() as display:
+            return run_flow(settings, directory, fresh=fresh, display=display)
+    except KeyboardInterrupt:
+        print("tripost: interrupted; the same command goes on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _print_end(record: RunRecord | None, directory: Path, as_json: bool, seconds: float) -> None:
     from rich.console import Console
 
     from tripost_core.progress import format_seconds
     from tripost_core.report.numbers import print_scores
 
+    assert record is not None, "a finished run has its record"
     if as_json:
         print((directory / "report.json").read_text(encoding="utf-8"))
         return
@@ -69,10 +81,9 @@ def _print_end(record, directory: Path, as_json: bool, seconds: float) -> None: 
         print(record.message)
     print(f"Took {format_seconds(seconds)}. Open {directory / 'report.html'} in a browser.")
     print(f"Next: tripost show {directory} --trajectories 3")
-    last = record.entries[-2] if len(record.entries) > 1 else record.entries[0]
-    if "train" in last.stages:
-        model = last.stages["train"].uri.removeprefix("file://")
-        print(f"      tripost solve --task {record.config['task']} --model {os.path.relpath(model)} QUESTION")
+    trained = [entry.stages["train"] for entry in record.entries if "train" in entry.stages]
+    model = os.path.relpath(trained[-1].uri.removeprefix("file://"))
+    print(f"      tripost solve --task {record.config['task']} --model {model} QUESTION")
 
 
 @app.command()
@@ -110,9 +121,6 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}.")
-    except KeyboardInterrupt:
-        print("tripost: interrupted; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _fail(sentence: str) -> None:

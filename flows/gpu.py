@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from flows.start import connect_logs
+from flows.start import logs_connected
 from tasks.errors import state_name
 from tasks.stage import compute_stage
 from tripost_core.buffers import Ref
@@ -28,9 +28,9 @@ def heavy_stage(request: StageRequest, fresh: bool = False) -> Ref:
         request: the stage, its configuration and its inputs
         fresh: compute it again, even if it is committed
     """
-    connect_logs()
     try:
-        return compute_stage(request, fresh)
+        with logs_connected():
+            return compute_stage(request, fresh)
     except Exception as error:
         name = state_name(error)
         if name is None:

@@ -21,11 +21,10 @@ def started(config: RunConfig, output: str, fresh: bool, seed_from_date: bool) -
     """The plan of a run whose directory is ours for the block. Raises ConfigError where another process has it."""
     config = seeded(config) if seed_from_date else config
     directory = Path(output or default_output(config)).absolute()
-    connect_logs()
     in_force = options.get()._replace(compute=config.compute, fresh=fresh)
     token = options.set(in_force)
     try:
-        with output_lock(directory):
+        with output_lock(directory), logs_connected():
             yield RunPlan(config, directory)
     finally:
         options.reset(token)
@@ -50,10 +49,18 @@ def run_name() -> str:
     return f"{task} {Path(output).name}" if output else task
 
 
-def connect_logs() -> None:
-    """Sends what `tripost_core` logs, from INFO on, to the flow run's page."""
+@contextmanager
+def logs_connected() -> Iterator[None]:
+    """Sends what `tripost_core` logs, from INFO on, to the flow run's page for the block."""
     logger = logging.getLogger("tripost_core")
     logger.setLevel(logging.INFO)
     # PREFECT_LOGGING_EXTRA_LOGGERS does the same, where it was set before Prefect was imported.
-    if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
-        logger.addHandler(APILogHandler())
+    if any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+        yield
+        return
+    handler = APILogHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)  # the server may be gone after the block
