@@ -41,10 +41,13 @@ ONE_ITERATION = [
     "ft-rationale-continued/evaluate",
 ]
 
+ENDS_EARLY = ONE_ITERATION[: ONE_ITERATION.index("tripost-1/balance")]  # with too few improvements
+
 
 @pytest.fixture
 def stages(monkeypatch):
-    small = SmallStages()
+    """Small stages in place of the real ones; unless told otherwise they give too few improvements to go on."""
+    small = SmallStages(num_improvements=3)
     for stage in STAGES:
         monkeypatch.setitem(sys.modules, f"tripost_core.stages.{stage}", small.module(stage))
     monkeypatch.setattr("tripost_core.report.write_report", lambda record, output: None)
@@ -83,8 +86,8 @@ def flow_run_rows(url, state, path):
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    APILogWorker.drain_all(timeout=5)
-    EventsWorker.drain_all(timeout=5)
+    APILogWorker.drain_all(timeout=60)
+    EventsWorker.drain_all(timeout=60)
     flow_run = {"id": {"any_": [str(state.state_details.flow_run_id)]}}
     if path == "/logs/filter":
         return api(url, path, logs={"flow_run_id": flow_run["id"]})
@@ -92,6 +95,7 @@ def flow_run_rows(url, state, path):
 
 
 def test_runs_algorithm_1_and_shows_it(prefect_server, stages, student, tmp_path):
+    stages.num_improvements = 100
     state, record = run_flow(make_config(student), tmp_path / "run")
 
     assert state.is_completed()
@@ -112,12 +116,9 @@ def test_runs_algorithm_1_and_shows_it(prefect_server, stages, student, tmp_path
     logs = flow_run_rows(prefect_server, state, "/logs/filter")
     assert [log for log in logs if log["name"].startswith("tripost_core") and log["task_run_id"]]
 
-
-def test_names_of_task_runs_say_what_they_are(prefect_server, stages, student, tmp_path):
-    state, _ = run_flow(make_config(student), tmp_path / "run")
     expected = {" ".join(reversed(label.split("/"))) for label in ONE_ITERATION}
-    deadline = time.monotonic() + 20
     names = set()
+    deadline = time.monotonic() + 60
     while not expected <= names and time.monotonic() < deadline:  # the server records task runs a moment later
         names = {run["name"] for run in flow_run_rows(prefect_server, state, "/task_runs/filter")}
         time.sleep(0.2)
@@ -132,7 +133,7 @@ def test_a_rerun_computes_nothing_and_fresh_everything(prefect_server, stages, s
     assert stages.calls == []
     assert second.references() == first.references()
     _, third = run_flow(config, tmp_path / "run", fresh=True)
-    assert stages.calls == ONE_ITERATION
+    assert stages.calls == ENDS_EARLY
     assert third.references() == first.references()
 
 
@@ -140,7 +141,7 @@ def test_only_what_a_changed_setting_touches_is_computed_again(prefect_server, s
     run_flow(make_config(student), tmp_path / "run")
     stages.calls.clear()
     run_flow(make_config(student, evaluate={"max_new_tokens": 99}), tmp_path / "run")
-    assert stages.calls == [label for label in ONE_ITERATION if label.endswith("/evaluate")]
+    assert stages.calls == ["ft-rationale/evaluate"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated"])
@@ -164,10 +165,9 @@ def test_a_cached_reference_to_files_that_were_written_anew_is_not_used(prefect_
     config = make_config(student)
     run_flow(config, tmp_path / "run")
     # A run with another Prefect home does not share the cache; its training gave other weights.
-    shutil.rmtree(tmp_path / "run" / "stages" / "tripost-1")
+    shutil.rmtree(tmp_path / "run" / "stages" / "ft-rationale")
     from prefect.settings import temporary_settings
 
-    stages.train_seconds = 0.0
     original = stages.train
     stages.train = lambda context: original(_with_other_key(context))
     with temporary_settings({"results.local_storage_path": tmp_path / "elsewhere"}):
@@ -187,7 +187,7 @@ def test_two_outputs_never_share_a_result(prefect_server, stages, student, tmp_p
     run_flow(config, tmp_path / "one")
     stages.calls.clear()
     _, record = run_flow(config, tmp_path / "two")
-    assert stages.calls == ONE_ITERATION
+    assert stages.calls == ENDS_EARLY
     assert all("/two/stages/" in ref.uri for ref in record.references())
 
 
@@ -222,7 +222,7 @@ def test_a_run_that_failed_goes_on_where_it_was(prefect_server, stages, student,
     stages.calls.clear()
     _, record = run_flow(make_config(student), tmp_path / "run")
     assert record.finished
-    assert stages.calls == ONE_ITERATION[ONE_ITERATION.index("tripost-1/filter") :]
+    assert stages.calls == ["tripost-1/filter"]
 
 
 def _storage_error(cause):
@@ -277,11 +277,10 @@ def test_an_error_crosses_the_pool(error):
 
 
 def test_too_few_improvements_end_the_run_with_a_message(prefect_server, stages, student, tmp_path):
-    stages.num_improvements = 3
     state, record = run_flow(make_config(student, iterations=3), tmp_path / "run")
     assert state.is_completed() and record.finished
     assert "3 improvements" in record.message
-    assert stages.calls == ONE_ITERATION[: ONE_ITERATION.index("tripost-1/balance")]
+    assert stages.calls == ENDS_EARLY
 
 
 def test_the_seed_follows_the_scheduled_date_and_a_retry_keeps_it(prefect_server, stages, student, tmp_path):
@@ -359,6 +358,7 @@ def pool(prefect_server, monkeypatch):
 
 
 def test_heavy_stages_are_handed_to_the_pool(pool, stages, student, tmp_path):
+    stages.num_improvements = 100
     state, record = run_flow(make_config(student, compute={"heavy": "pool"}), tmp_path / "run")
     assert state.is_completed() and record.finished
     heavy = [label for label in ONE_ITERATION if STAGES[label.split("/")[-1].split("-")[0]].heavy]
@@ -407,7 +407,7 @@ def _start(output, student, *seconds):
     )
 
 
-def _guard_of(process, deadline_seconds=60):
+def _guard_of(process, deadline_seconds=120):
     deadline = time.monotonic() + deadline_seconds
     while time.monotonic() < deadline:
         if children := psutil.Process(process.pid).children():
@@ -416,11 +416,12 @@ def _guard_of(process, deadline_seconds=60):
     raise AssertionError("no server was started")
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_run_leaves_no_process_and_goes_on_later(student, tmp_path):
     output = tmp_path / "run"
     process = _start(output, student, "600")
     guard = _guard_of(process)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 280
     while not list(output.glob("stages/*/balance/*/manifest.json")) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
@@ -433,7 +434,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_later(student, tmp_path):
 
     process = _start(output, student)
     guard = _guard_of(process)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=280)
     assert err == ""
     assert out.strip() == f"{','.join(ONE_ITERATION[2:])} True"
     _, alive = psutil.wait_procs([guard], timeout=20)
