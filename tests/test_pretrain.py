@@ -252,7 +252,9 @@ def test_learning_rate_warms_up_and_ends_at_zero(name):
     assert all(0 < factor <= 1 for factor in factors)
     assert factors[0] == pytest.approx(1 / preset.warmup_steps)
     assert preset.lr_factor(preset.steps) == 0
-    assert factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
+    assert (
+        factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
