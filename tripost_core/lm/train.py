@@ -33,6 +33,7 @@ from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
 from tripost_core.lm.encode import EncodedRow, encode_rows
 from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
 from tripost_core.lm.student import load_student, save_student
+from tripost_core.lm.threads import suited_threads
 
 MARKER = "complete.json"
 Batch = dict[str, torch.Tensor]
@@ -97,7 +98,7 @@ def train(
             callbacks=[keeper],
         )
         trainer.remove_callback(PrinterCallback)
-        with _no_progress_bars():
+        with _no_progress_bars(), suited_threads(student.model):
             trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise _explained(error, work_dir) from error
