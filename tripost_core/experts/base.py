@@ -1,4 +1,4 @@
-"""What an expert is: FBK names the first error of an attempt, IMP repairs the attempt from that step on (section 2.2)."""
+"""What an expert is: FBK names the first error of an attempt, IMP repairs it from that step on (section 2.2)."""
 
 from __future__ import annotations
 
