@@ -27,7 +27,7 @@ run: setup  ## one TriPosT run, TASK=multistep_arithmetic or word_sorting
 	@$(BIN)/tripost run deployments/$(TASK).yaml
 
 test: check  ## tests, lint and types
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## lint and types alone
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Seconds that `tripost oracle` takes for 1,000 lines of each mode and task, process start included.
 
-    python benchmarks/oracle.py
+python benchmarks/oracle.py
 """
 
 from __future__ import annotations

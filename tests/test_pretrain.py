@@ -55,9 +55,7 @@ def test_the_corpus_asks_seen_questions_of_its_own_side_only(corpus):
 @given(seed=st.integers(0, 2**31))
 @settings(max_examples=5, deadline=None)
 def test_no_split_of_any_seed_holds_a_pretraining_question(name, seed):
-    splits = make_splits(
-        load_task(name), DataConfig(num_train=40, num_test_seen=20, num_test_unseen=20), seed
-    )
+    splits = make_splits(load_task(name), DataConfig(num_train=40, num_test_seen=20, num_test_unseen=20), seed)
     assert not any(is_pretraining_question(problem.question) for problem in splits.problems)
 
 
@@ -150,8 +148,7 @@ def test_gold_and_judged_steps_exist_for_every_seen_subtask(name, subtask):
 def test_shares_of_the_recipe():
     """About a third of what the student reads last is criticism, none of what it reads first."""
     shares = [
-        sum(s.weight for s in phase.sources if s.kind == "step_feedback")
-        / sum(s.weight for s in phase.sources)
+        sum(s.weight for s in phase.sources if s.kind == "step_feedback") / sum(s.weight for s in phase.sources)
         for phase in PRESETS["tiny"].phases
     ]
     assert shares[0] == 0 and 0.2 <= shares[-1] <= 0.5
@@ -216,9 +213,7 @@ def test_wrong_arguments(tmp_path, arguments):
     assert not list(tmp_path.iterdir())
 
 
-@given(
-    rows=st.integers(1, 12), columns=st.integers(1, 12), count=st.integers(1, 3), seed=st.integers(0, 10**6)
-)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), count=st.integers(1, 3), seed=st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_orthogonalised_has_singular_values_near_one(rows, columns, count, seed):
     torch.manual_seed(seed)
@@ -252,9 +247,7 @@ def test_learning_rate_warms_up_and_ends_at_zero(name):
     assert all(0 < factor <= 1 for factor in factors)
     assert factors[0] == pytest.approx(1 / preset.warmup_steps)
     assert preset.lr_factor(preset.steps) == 0
-    assert (
-        factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
-    )
+    assert factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
 
 
 @pytest.mark.parametrize("name", PRESETS)

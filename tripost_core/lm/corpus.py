@@ -74,9 +74,7 @@ def draw(source: Source, n: int, seed: int) -> list[Document]:
     rng = random.Random(seed)
     documents: list[Document] = []
     while len(documents) < n:
-        for problem in pretraining_problems(
-            source.task, source.subtask, n - len(documents), rng, source.operands
-        ):
+        for problem in pretraining_problems(source.task, source.subtask, n - len(documents), rng, source.operands):
             document = gold(problem) if source.kind == "gold" else step_feedback(problem, rng)
             if document is not None:
                 documents.append(document)
@@ -91,9 +89,7 @@ def pretraining_problems(
     Small kinds of question (two words) may run short in one draw; then there are fewer than `n`, at least one.
     """
     task = load_task(task_name)
-    assert any(known.name == subtask and known.seen for known in task.subtasks), (
-        f"{subtask} is not a seen subtask"
-    )
+    assert any(known.name == subtask and known.seen for known in task.subtasks), f"{subtask} is not a seen subtask"
     factor = PRETRAINING_SHARE + 1 if operands is None else 2 * PRETRAINING_SHARE + 2
     found: list[Problem] = []
     while not found:

@@ -49,9 +49,7 @@ class Preset:
         """What the learning rates are multiplied by at a position, in steps from 0."""
         phase, done = self._locate(position)
         first, last = phase.lr_factors
-        return min(1.0, (position + 1) / self.warmup_steps) * (
-            first + (last - first) * min(1.0, done / phase.steps)
-        )
+        return min(1.0, (position + 1) / self.warmup_steps) * (first + (last - first) * min(1.0, done / phase.steps))
 
     def _locate(self, position: float) -> tuple[Phase, float]:
         """The phase of a position and how many steps of it are done."""

@@ -174,13 +174,9 @@ def held_out_documents(config: Preset, seed: int) -> dict[str, list[Document]]:
     Their only use is to watch the training.
     """
     groups: dict[str, list[Document]] = {}
-    for source in {
-        (s.task, s.subtask, s.operands): s for phase in config.phases for s in phase.sources
-    }.values():
+    for source in {(s.task, s.subtask, s.operands): s for phase in config.phases for s in phase.sources}.values():
         name = f"{source.task}/{source.subtask}" + (f"/l{source.operands}" if source.operands else "")
-        problems = load_task(source.task).generate(
-            source.subtask, 4 * config.evaluate_questions + 8, seed + 1
-        )
+        problems = load_task(source.task).generate(source.subtask, 4 * config.evaluate_questions + 8, seed + 1)
         kept = [
             gold(problem)
             for problem in problems
@@ -240,9 +236,7 @@ class _Run:
         half = len(rows) // 2
         shards = [rows[:half], rows[half:]] if half else [rows]
         losses = list(self._pool.map(self._backward, self._replicas, shards, [trained] * len(shards)))
-        for parameters in zip(
-            *(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True
-        ):
+        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True):
             for other in parameters[1:]:
                 parameters[0].grad += other.grad
                 other.grad = None
@@ -255,9 +249,7 @@ class _Run:
         self.loss = sum(losses)
         return self.loss
 
-    def _backward(
-        self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int
-    ) -> float:
+    def _backward(self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int) -> float:
         """Adds the gradients of one shard's share of the loss; returns that share."""
         import torch
 
@@ -297,9 +289,7 @@ class _Run:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        tensors = {
-            f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"
-        }
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"}
         for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
             for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
                 tensors |= {f"{name}.{i}.{key}": value for key, value in optimiser.state[parameter].items()}
@@ -327,23 +317,17 @@ class _Run:
         except (OSError, SafetensorError) as error:
             raise StorageError(f"The state {path} cannot be read: {_reason(error)}.") from error
         if metadata["recipe"] != self._recipe():
-            raise ConfigError(
-                f"{path.parent} holds an unfinished pretraining with other settings; remove it first."
-            )
+            raise ConfigError(f"{path.parent} holds an unfinished pretraining with other settings; remove it first.")
         position = json.loads(metadata["position"])
         self.step, self.tokens = position["step"], position["tokens"]
         self.seconds, self.loss = position["seconds"], position["loss"]
-        weights = {
-            key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
-        }
+        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         assert set(missing) <= {"lm_head.weight"} and not unexpected, (missing, unexpected)
         for name, optimiser in (("muon", self.muon), ("adamw", self.adamw)):
             for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
                 prefix = f"{name}.{i}."
-                state = {
-                    k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)
-                }
+                state = {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
                 optimiser.state[parameter].update(state)
 
     def _recipe(self) -> str:
@@ -383,9 +367,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
 
 
-def _encoded(
-    documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast
-) -> list[tuple[list[int], list[int]]]:
+def _encoded(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[int]]]:
     return [encode(document, tokenizer) for document in documents]
 
 

@@ -76,9 +76,7 @@ def load_student(
     dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
     try:
         with _no_progress_bar():
-            tokenizer = AutoTokenizer.from_pretrained(
-                directory, trust_remote_code=False, local_files_only=True
-            )
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 directory,
                 dtype=dtype,
@@ -118,9 +116,7 @@ def resolve_student(name_or_dir: str | os.PathLike[str]) -> Path:
 
     try:
         return Path(
-            snapshot_download(
-                name, allow_patterns=["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]
-            )
+            snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"])
         )
     except Exception as error:  # offline, no such model, no access, ...
         reason = f"there is no such directory and the hub does not give it ({type(error).__name__})"
@@ -153,9 +149,7 @@ def checkpoint_digest(directory: str | os.PathLike[str]) -> str:
     for key in sorted(tensors):
         path, entry, data_start = tensors[key]
         digest.update(f"tensor {key} {entry['dtype']} {entry['shape']}\n".encode())
-        for chunk in _read_range(
-            path, data_start + entry["data_offsets"][0], data_start + entry["data_offsets"][1]
-        ):
+        for chunk in _read_range(path, data_start + entry["data_offsets"][0], data_start + entry["data_offsets"][1]):
             digest.update(chunk)
     return digest.hexdigest()
 
