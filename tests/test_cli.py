@@ -143,12 +143,12 @@ def test_generated_data_passes_its_own_check_and_a_wrong_answer_does_not(tripost
     assert code == 1 and findings and all("question 3" in finding for finding in findings)
 
 
-def test_an_interrupt_says_how_to_go_on(tripost, config, monkeypatch):
-    def interrupted(*_: object) -> None:
+def test_an_interrupt_says_how_to_go_on(tripost, config, tmp_path, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tripost_core.config.load_config", interrupted)
-    code, _, err = tripost("run", config)
+    monkeypatch.setattr("flows.in_process.run", interrupted)
+    code, _, err = tripost("run", config, "--output", tmp_path / "run")
     assert code == 130 and "goes on" in err
 
 
