@@ -111,7 +111,9 @@ def test_runs_algorithm_1_and_shows_it(prefect_server, stages, student, tmp_path
     assert "tripost-report-multistep-arithmetic" in by_key
     assert {"progress-tripost-1-generate", "progress-tripost-1-train", "progress-tripost-1-evaluate"} <= set(by_key)
     assert by_key["progress-tripost-1-train"]["data"] == 100.0
-    assert '"too_long": 1' in by_key["tripost-buffers-multistep-arithmetic"]["data"]
+    # One version after every iteration, in the order in which the server happens to list them.
+    counts = [a["data"] for a in artifacts if a["key"] == "tripost-buffers-multistep-arithmetic"]
+    assert any('"too_long": 1' in data for data in counts)
 
     logs = flow_run_rows(prefect_server, state, "/logs/filter")
     assert [log for log in logs if log["name"].startswith("tripost_core") and log["task_run_id"]]
