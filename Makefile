@@ -17,8 +17,8 @@ setup: .venv/.installed  ## build .venv from the lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found."; exit 2; }
 	@echo "Setting up .venv from requirements.lock (some minutes, once)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@# Byte-compile what a run imports and no more: all of torch and transformers would take a minute longer.
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(IMPORTED)"
 	@touch $@
