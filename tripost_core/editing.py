@@ -9,11 +9,11 @@ exception.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from tripost_core.buffers import Row
-from tripost_core.experts.base import Expert, Verdict
+from tripost_core.experts.base import AsyncExpert, Expert, NoAnswer, Verdict
 from tripost_core.problems.base import Problem
 from tripost_core.trajectory import Feedback
 
@@ -23,6 +23,10 @@ EMPTY_ATTEMPT = "empty_attempt"
 TOO_LONG_ATTEMPT = "too_long_attempt"
 MAX_ROUNDS = "max_rounds"
 DISCARD_REASONS = (EMPTY_ATTEMPT, TOO_LONG_ATTEMPT, MAX_ROUNDS)
+"""Besides these: `feedback_` and `improve_` followed by the reason of an expert's `NoAnswer`."""
+
+Judging = Generator[str, Verdict | NoAnswer, Row]
+"""Yields the attempts that FBK has to judge, is sent what FBK says of them, and returns the judged trajectory."""
 
 MAX_ATTEMPT_CHARS = 20_000
 """Longer attempts are discarded unjudged: three times the longest rationale of any task, and far over any context that
@@ -30,6 +34,28 @@ the filter would let through."""
 
 
 def judge(trajectory: Row, expert: Expert, max_rounds: int) -> Row:
+    """`judging`, with a script as FBK."""
+    work = judging(trajectory, expert.name, max_rounds)
+    try:
+        attempt = next(work)
+        while True:
+            attempt = work.send(expert.feedback(problem_of(trajectory), attempt))
+    except StopIteration as done:
+        return done.value
+
+
+async def judge_async(trajectory: Row, expert: AsyncExpert, max_rounds: int) -> Row:
+    """`judging`, with an FBK that has to be waited for."""
+    work = judging(trajectory, expert.name, max_rounds)
+    try:
+        attempt = next(work)
+        while True:
+            attempt = work.send(await expert.feedback(problem_of(trajectory), attempt))
+    except StopIteration as done:
+        return done.value
+
+
+def judging(trajectory: Row, expert_name: str, max_rounds: int) -> Judging:
     """The trajectory with FBK's verdict on every turn up to the first wrong one whose feedback is FBK's.
 
     Status `correct`: the last turn is judged correct and ends with the terminal feedback, whatever the student said of
@@ -39,7 +65,6 @@ def judge(trajectory: Row, expert: Expert, max_rounds: int) -> Row:
     """
     if trajectory["status"] in (CORRECT, DISCARDED):
         return trajectory
-    problem = problem_of(trajectory)
     turns = [dict(turn) for turn in trajectory["turns"]]
     if not turns:
         return _ended(trajectory, turns, DISCARDED, EMPTY_ATTEMPT)
@@ -48,7 +73,9 @@ def judge(trajectory: Row, expert: Expert, max_rounds: int) -> Row:
             continue  # judged in an earlier round
         if reason := _unusable(turn["attempt"]):
             return _ended(trajectory, turns[: index + 1], DISCARDED, reason)
-        verdict = expert.feedback(problem, turn["attempt"])
+        verdict = yield turn["attempt"]
+        if isinstance(verdict, NoAnswer):
+            return _ended(trajectory, turns[: index + 1], DISCARDED, f"feedback_{verdict.reason}")
         rest = turns[index + 1 :]
         if _student_agrees(turn, verdict) and rest and not verdict.correct and not _unusable(rest[0]["attempt"]):
             said = Feedback.parse(turn["student_feedback"]).text
@@ -59,7 +86,7 @@ def judge(trajectory: Row, expert: Expert, max_rounds: int) -> Row:
             _note(turn, verdict, sentence, turn["attempt_source"], turn["attempt_by"])
             replaced = False
         else:
-            _note(turn, verdict, sentence, expert.name, expert.name)
+            _note(turn, verdict, sentence, expert_name, expert_name)
             replaced = turn["student_feedback"] is not None
         edited = trajectory["edited"] or replaced or bool(rest)
         if verdict.correct:
@@ -79,10 +106,28 @@ def improve(trajectory: Row, expert: Expert) -> Row:
     """
     if trajectory["status"] != OPEN:
         return trajectory
+    attempt, feedback = _to_improve(trajectory)
+    return _improved(trajectory, expert.improve(problem_of(trajectory), attempt, feedback), expert.name)
+
+
+async def improve_async(trajectory: Row, expert: AsyncExpert) -> Row:
+    """`improve`, with an IMP that has to be waited for; where it gives nothing usable, the trajectory is discarded."""
+    if trajectory["status"] != OPEN:
+        return trajectory
+    attempt, feedback = _to_improve(trajectory)
+    return _improved(trajectory, await expert.improve(problem_of(trajectory), attempt, feedback), expert.name)
+
+
+def _to_improve(trajectory: Row) -> tuple[str, str]:
     last = trajectory["turns"][-1]
     assert last["feedback"] is not None, f"{trajectory['trajectory_id']} has not been judged"
-    improved = expert.improve(problem_of(trajectory), last["attempt"], last["feedback"])
-    turns = [*trajectory["turns"], new_turn(improved, expert.name, expert.name)]
+    return last["attempt"], last["feedback"]
+
+
+def _improved(trajectory: Row, improved: str | NoAnswer, expert_name: str) -> Row:
+    if isinstance(improved, NoAnswer):
+        return _ended(trajectory, trajectory["turns"], DISCARDED, f"improve_{improved.reason}")
+    turns = [*trajectory["turns"], new_turn(improved, expert_name, expert_name)]
     return {**trajectory, "turns": turns, "round": trajectory["round"] + 1, "edited": True}
 
 

@@ -34,6 +34,16 @@ class Verdict:
         return error_feedback(parsed, self.error_step, self.error_segment, self.reason)
 
 
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """What an expert that cannot be asked again has left us with: nothing that may go into a buffer.
+
+    `reason`: why, a short snake_case name that becomes part of the row's and is counted in the report.
+    """
+
+    reason: str
+
+
 class Expert(Protocol):
     """Judges and repairs attempts at one task's problems; bad input gives a verdict, never an exception."""
 
@@ -45,6 +55,19 @@ class Expert(Protocol):
     def improve(self, problem: Problem, attempt: str, feedback: str) -> str:
         """The attempt with every line before the first error kept byte for byte and the rest rewritten.
         Terminal feedback returns the attempt unchanged."""
+        ...
+
+
+class AsyncExpert(Protocol):
+    """An expert that has to be waited for and may fail to answer (a model behind an endpoint)."""
+
+    name: str
+    """What the rows record as the source: model and prompt version."""
+
+    async def feedback(self, problem: Problem, attempt: str) -> Verdict | NoAnswer: ...
+
+    async def improve(self, problem: Problem, attempt: str, feedback: str) -> str | NoAnswer:
+        """As `Expert.improve`."""
         ...
 
 
