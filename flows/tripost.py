@@ -16,6 +16,7 @@ from tasks.filter import filter_triplets
 from tasks.generate import generate
 from tasks.improve import improve
 from tasks.problems import make_problems
+from tasks.rationales import write_rationales
 from tasks.report import publish, report
 from tasks.train import train
 from tripost_core.config import RunConfig
@@ -41,6 +42,9 @@ def tripost(
     with started(config, output, fresh, seed_from_date) as plan:
         problems = make_problems(plan.problems())
         plan.note_problems(problems)
+        if plan.asks_for_rationales:
+            problems = write_rationales(plan.rationales(problems))
+            plan.note(RATIONALE, 0, rationales=problems)
 
         gold = balance(plan.gold_rows(problems))
         student = rationale_student = train(plan.train_rationale(gold))

@@ -21,6 +21,7 @@ from prefect.context import TaskRunContext
 from tasks.errors import is_transient
 from tasks.hand_off import hand_off
 from tasks.progress import ProgressArtifact
+from tasks.secrets import secrets_of
 from tripost_core.buffers import Ref, read_manifest
 from tripost_core.config import ComputeConfig
 from tripost_core.progress import format_seconds
@@ -109,7 +110,7 @@ def compute_stage(request: StageRequest, fresh: bool = False, display: Display |
             display.advanced(request.label, what, done, total)
 
     reported: Progress = progress
-    ref = execute(request, reported, fresh)
+    ref = execute(request, reported, fresh, secrets_of(request))
     if artifact is not None:
         artifact.close()
     _log.info("%s: %s", request.label, _outcome(ref, was_present=False))

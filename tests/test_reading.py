@@ -28,7 +28,11 @@ def planted(task_name: str, seed: int):
         problem = task.generate(task.subtasks[rng.randrange(2)].name, 1, rng.randrange(10**6))[0]
         mistake = plant(problem, rng.choice(error_classes(task_name)), rng)
         verdict = mistake and expert.feedback(problem, mistake.attempt)
-        if verdict and verdict.error_segment and Attempt.parse(mistake.attempt).index_of(verdict.error_step) is not None:
+        if (
+            verdict
+            and verdict.error_segment
+            and Attempt.parse(mistake.attempt).index_of(verdict.error_step) is not None
+        ):
             return problem, mistake.attempt, verdict
 
 
@@ -78,7 +82,9 @@ def test_every_kind_of_useless_verdict_is_named(task, seed):
 
     assert outcome("") == outcome("I am not able to help with that.") == reading.NOT_THE_FORM
     assert outcome(as_json(verdict)[:-5]) == outcome('{"correct": "perhaps"}') == reading.NOT_THE_FORM
-    assert outcome(as_json(verdict, error_step="77")) == outcome(as_json(verdict, error_step="")) == reading.NO_SUCH_STEP
+    assert (
+        outcome(as_json(verdict, error_step="77")) == outcome(as_json(verdict, error_step="")) == reading.NO_SUCH_STEP
+    )
     assert outcome(as_json(verdict, error_segment="no such words in it")) == reading.SEGMENT_NOT_IN_STEP
     assert outcome(as_json(verdict, error_segment="")) == reading.SEGMENT_NOT_IN_STEP
     assert outcome(as_json(verdict, error_reason=" ")) == reading.NO_REASON
@@ -159,7 +165,9 @@ def test_replies_of_the_examples_can_be_read_themselves(task, structured):
         assert read.sentence(example.attempt) == example.feedback
     assert read_verdict(replies[-1], prompts.examples[-1].improved, (), True).correct
     repairs = improve_messages(prompts, "q", "(1) a", 'In step (1) the part "a" is incorrect. This is because b.')
-    for example, reply in zip(prompts.examples, [m["content"] for m in repairs if m["role"] == "assistant"], strict=True):
+    for example, reply in zip(
+        prompts.examples, [m["content"] for m in repairs if m["role"] == "assistant"], strict=True
+    ):
         assert read_repair(reply, example.attempt, example.feedback) == example.improved
     for reply in [m["content"] for m in rationale_messages(prompts, "q") if m["role"] == "assistant"]:
         assert read_rationale(reply) == reply

@@ -78,13 +78,66 @@ class GenerateConfig(_Model):
 
 
 class ExpertConfig(_Model):
-    """FBK and IMP."""
+    """FBK and IMP: the task's script, or a large model behind an endpoint (section 2.2)."""
 
-    kind: Literal["script"] = Field("script", description="the scripted expert of the task")
+    kind: Literal["script", "llm"] = Field("script", description="`llm`: a model behind an OpenAI-compatible endpoint")
     mistake_rate: float = Field(
-        0.0, ge=0, le=1, description="share of judgements and repairs that are wrong on purpose"
+        0.0, ge=0, le=1, description="script: share of judgements and repairs that are wrong on purpose"
     )
     max_rounds: int = Field(5, ge=1, description="improvements of one attempt before it is discarded")
+    model: str = Field("", description="llm: the model's name at the endpoint")
+    base_url: str = Field("https://api.openai.com/v1", description="llm: of the endpoint, with /v1 where it has one")
+    api: Literal["openai", "azure"] = Field("openai", description="llm: `azure` for Azure OpenAI")
+    api_version: str | None = Field(None, description="llm: of Azure OpenAI, e.g. 2024-10-21")
+    temperature: float = Field(0.0, ge=0, description="llm: of the first reply")
+    retry_temperature: float = Field(
+        0.7, ge=0, description="llm: of a reply asked for because the one before is useless"
+    )
+    max_samples: int = Field(3, ge=1, description="llm: replies asked for until one is usable")
+    max_tokens: int = Field(1024, ge=16, description="llm: of one reply")
+    structured_output: Literal["auto", "on", "off"] = Field(
+        "auto", description="llm: verdicts as JSON by schema; `auto`: as a form where the endpoint refuses that"
+    )
+    show_answer: bool = Field(True, description="llm: FBK sees the known answer")
+    judge_right_answers: bool = Field(
+        False, description="llm: ask FBK also about attempts whose final answer is right and consistent"
+    )
+    prompts: str | None = Field(None, description="llm: a prompt file, instead of the one that the task comes with")
+    rationales: Literal["given", "expert"] = Field(
+        "given", description="`expert`: gold rationales that are missing are written by the model, and kept when right"
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> ExpertConfig:
+        if self.kind == "llm" and not self.model:
+            raise ValueError("kind is llm, so model has to name one")
+        if self.kind == "llm" and self.mistake_rate > 0:
+            raise ValueError("mistake_rate belongs to kind script")
+        if self.kind == "script" and self.rationales == "expert":
+            raise ValueError("rationales: expert belongs to kind llm")
+        if self.api == "azure" and not self.api_version:
+            raise ValueError("api is azure, so api_version has to be given")
+        return self
+
+    def results_part(self) -> dict[str, Any]:
+        """What can change a row: of a script nothing of what belongs to a model, so its keys do not depend on it."""
+        script = {"kind", "mistake_rate", "max_rounds"}
+        return self.model_dump(mode="json", include=script if self.kind == "script" else None)
+
+
+class CallsConfig(_Model):
+    """How an expert model is called: what cannot change an answer, only its price and time."""
+
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    api_key_block: str | None = Field(None, description="Prefect Secret block that holds the key, instead")
+    max_in_flight: int = Field(64, ge=1, description="calls at once, at most; fewer while the endpoint is busy")
+    requests_per_minute: int | None = Field(None, ge=1, description="empty = what the endpoint's headers say")
+    tokens_per_minute: int | None = Field(None, ge=1)
+    timeout_seconds: float = Field(120.0, gt=0, description="of one call")
+    budget_usd: float | None = Field(None, gt=0, description="of the whole run; checked before a call is sent")
+    prices_file: str | None = Field(None, description="prices of further models")
+    batch: bool = Field(False, description="the provider's batch endpoint: half the price, answers within a day")
+    cache_dir: str | None = Field(None, description="of the response cache that runs share; empty = the user's own")
 
 
 class FilterConfig(_Model):
@@ -132,6 +185,7 @@ class RunConfig(_Model):
     rationale: RationaleConfig = Field(default_factory=RationaleConfig)
     generate: GenerateConfig = Field(default_factory=GenerateConfig)
     expert: ExpertConfig = Field(default_factory=ExpertConfig)
+    calls: CallsConfig = Field(default_factory=CallsConfig)
     filter: FilterConfig = Field(default_factory=FilterConfig)
     balance: BalanceConfig = Field(default_factory=BalanceConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -139,8 +193,9 @@ class RunConfig(_Model):
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
 
     def results_part(self) -> dict[str, Any]:
-        """All that can change a number: everything but where the work is done."""
-        return self.model_dump(mode="json", exclude={"compute"})
+        """All that can change a number: everything but where the work is done and how an expert is reached."""
+        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert"})
+        return {**rest, "expert": self.expert.results_part()}
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:

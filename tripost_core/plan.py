@@ -120,6 +120,21 @@ class RunPlan:
             params={"files": files} if files else {},
         )
 
+    @property
+    def asks_for_rationales(self) -> bool:
+        """Whether an expert model writes the gold rationales that are missing."""
+        return self.config.expert.rationales == "expert"
+
+    def rationales(self, problems: Ref) -> StageRequest:
+        """Gold rationales for training questions that have none."""
+        return self._request(
+            "rationales",
+            f"{RATIONALE}/rationales",
+            config=self.config.expert.results_part(),
+            inputs={"problems": problems},
+            means=self._calls(),
+        )
+
     def gold_rows(self, problems: Ref) -> StageRequest:
         """Training rows of iteration 0: the gold rationales."""
         return self._request("balance", f"{RATIONALE}/balance", params={"iteration": 0}, inputs={"problems": problems})
@@ -243,6 +258,7 @@ class RunPlan:
         config: dict[str, Any] | None = None,
         params: dict[str, Any] | None = None,
         inputs: dict[str, Ref] | None = None,
+        means: dict[str, Any] | None = None,
     ) -> StageRequest:
         return StageRequest(
             stage=stage,
@@ -252,7 +268,14 @@ class RunPlan:
             params={"task": self.config.task, **(params or {})},
             inputs=inputs or {},
             seed=self.config.seed,
+            means=means or {},
         )
+
+    def _calls(self) -> dict[str, Any]:
+        """How the expert model is reached, and the run whose budget it is."""
+        if self.config.expert.kind == "script":
+            return {}
+        return {"calls": self.config.calls.model_dump(mode="json"), "run_dir": str(self.output)}
 
     def _student_part(self) -> dict[str, Any]:
         return self.config.student.model_dump(mode="json", exclude={"model"})
@@ -272,9 +295,10 @@ class RunPlan:
         return self._request(
             stage,
             f"tripost-{iteration}/{stage}-{round_}",
-            config=self.config.expert.model_dump(mode="json"),
+            config=self.config.expert.results_part(),
             params={"iteration": iteration, "round": round_},
             inputs={"trajectories": trajectories},
+            means=self._calls(),
         )
 
 

@@ -143,5 +143,3 @@ class LLMExpert:
             return False
         words = ("response_format", "json_schema", "schema", "structured", "guided", "grammar")
         return any(word in reply.detail.lower() for word in words)
-
-

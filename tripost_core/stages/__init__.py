@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,7 @@ class Stage(NamedTuple):
 
 STAGES: dict[str, Stage] = {
     "problems": Stage(1, heavy=False),
+    "rationales": Stage(1, heavy=False),
     "generate": Stage(1, heavy=True),
     "feedback": Stage(1, heavy=False),
     "improve": Stage(1, heavy=False),
@@ -68,6 +69,8 @@ class StageRequest(BaseModel):
     """Iteration, round, number of steps, ...: part of the key."""
     inputs: dict[str, Ref] = {}
     seed: int = 0
+    means: dict[str, Any] = {}
+    """How it is computed and not what (limits, budget): not part of the key. Never a secret."""
 
     @property
     def key(self) -> str:
@@ -96,6 +99,8 @@ class StageContext:
     work_dir: Path
     """Local, kept when the process is killed and removed when the stage is committed: for resuming."""
     progress: Progress
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys of endpoints by name, handed over in memory alone."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -144,7 +149,12 @@ def _exists(uri: str) -> bool:
         return False  # an unreadable manifest is no manifest: the stage is done again
 
 
-def execute(request: StageRequest, progress: Progress | None = None, fresh: bool = False) -> Ref:
+def execute(
+    request: StageRequest,
+    progress: Progress | None = None,
+    fresh: bool = False,
+    secrets: Mapping[str, str] | None = None,
+) -> Ref:
     """The committed output of a stage, computed now unless it is there (`fresh`: even then).
 
     Raises TripostError where the configuration, storage or model is at fault.
@@ -160,7 +170,7 @@ def execute(request: StageRequest, progress: Progress | None = None, fresh: bool
     except OSError as error:
         raise StorageError(f"{work_dir} cannot be created: {error.strerror}.") from None
     function = import_module(f"tripost_core.stages.{request.stage}").run
-    result: StageResult = function(StageContext(request, work_dir, progress or (lambda *_: None)))
+    result: StageResult = function(StageContext(request, work_dir, progress or (lambda *_: None), secrets or {}))
     about = {
         "stage": request.stage,
         "label": request.label,

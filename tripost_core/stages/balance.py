@@ -18,7 +18,7 @@ def run(context: StageContext) -> StageResult:
     Metrics: `by_bucket`, `improvement_share` (p), `num_direct`, `num_repaired`.
     """
     task, iteration = load_task(context.params["task"]), context.params["iteration"]
-    gold = [row for row in read_rows(context.inputs["problems"]) if row["split"] == "train"]
+    gold = [row for row in read_rows(context.inputs["problems"]) if row["split"] == "train" and row["rationale"]]
     triplets: list[Row] = []
     for name in sorted(context.inputs):
         if name.startswith("triplets-"):

@@ -6,11 +6,9 @@ from collections import Counter
 
 from tripost_core.buffers import read_rows
 from tripost_core.config import ExpertConfig
-from tripost_core.editing import CORRECT, DISCARDED, GENERATED, OPEN, judge, num_judgements, student_agreement
-from tripost_core.experts import load_expert
+from tripost_core.editing import CORRECT, DISCARDED, GENERATED, OPEN, num_judgements, student_agreement
+from tripost_core.experts.editors import open_editor
 from tripost_core.stages import StageContext, StageResult
-
-_REPORT_EVERY = 50
 
 
 def run(context: StageContext) -> StageResult:
@@ -21,13 +19,10 @@ def run(context: StageContext) -> StageResult:
     """
     config = ExpertConfig.model_validate(context.config)
     params = context.params
-    expert = load_expert(config, params["task"], f"{context.seed}/{params['iteration']}/{params['round']}")
+    seed = f"{context.seed}/{params['iteration']}/{params['round']}"
+    editor = open_editor(config, params["task"], seed, context.request.means, context.secrets)
     before = read_rows(context.inputs["trajectories"])
-    after = []
-    for done, trajectory in enumerate(before, 1):
-        after.append(judge(trajectory, expert, config.max_rounds))
-        if done % _REPORT_EVERY == 0 or done == len(before):
-            context.progress("feedback", done, len(before))
+    after = editor.judge(before, config.max_rounds, context.progress)
     num_judged = sum(num_judgements(old, new) for old, new in zip(before, after, strict=True))
     statuses = Counter(row["status"] for row in after)
     in_progress = [new for old, new in zip(before, after, strict=True) if old["status"] in (GENERATED, OPEN)]
@@ -50,5 +45,5 @@ def run(context: StageContext) -> StageResult:
         num_kept=len(in_progress) - sum(dropped.values()),
         dropped=dict(dropped),
         metrics=metrics,
-        expert={"calls": num_judged, "cache_hits": 0, "cost_usd": 0.0},
+        expert=editor.figures(),
     )

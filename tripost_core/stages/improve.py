@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tripost_core.buffers import read_rows
 from tripost_core.config import ExpertConfig
-from tripost_core.editing import OPEN, improve
-from tripost_core.experts import load_expert
+from tripost_core.editing import OPEN
+from tripost_core.experts.editors import open_editor
 from tripost_core.stages import StageContext, StageResult
-
-_REPORT_EVERY = 50
 
 
 def run(context: StageContext) -> StageResult:
@@ -18,22 +18,23 @@ def run(context: StageContext) -> StageResult:
     """
     config = ExpertConfig.model_validate(context.config)
     params = context.params
-    expert = load_expert(config, params["task"], f"{context.seed}/{params['iteration']}/{params['round']}")
+    seed = f"{context.seed}/{params['iteration']}/{params['round']}"
+    editor = open_editor(config, params["task"], seed, context.request.means, context.secrets)
     before = read_rows(context.inputs["trajectories"])
-    after = []
-    for done, trajectory in enumerate(before, 1):
-        after.append(improve(trajectory, expert))
-        if done % _REPORT_EVERY == 0 or done == len(before):
-            context.progress("improve", done, len(before))
+    after = editor.improve(before, context.progress)
     improved = [row["turns"] for row in after if row["status"] == OPEN]
+    dropped = Counter(
+        new["reason"] for old, new in zip(before, after, strict=True) if old["status"] == OPEN != new["status"]
+    )
     return StageResult(
         schema="trajectories-1",
         rows=after,
-        num_in=len(improved),
+        num_in=len(improved) + dropped.total(),
         num_kept=len(improved),
+        dropped=dict(dropped),
         metrics={
             "num_improved": len(improved),
             "num_unchanged": sum(turns[-1]["attempt"] == turns[-2]["attempt"] for turns in improved),
         },
-        expert={"calls": len(improved), "cache_hits": 0, "cost_usd": 0.0},
+        expert=editor.figures(),
     )

@@ -86,7 +86,9 @@ def load_prompts(path_or_task: str) -> PromptFile:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"There are no prompts for {path_or_task!r}: no such file, and no task of that name.") from None
+        raise ConfigError(
+            f"There are no prompts for {path_or_task!r}: no such file, and no task of that name."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"The prompt file {path} is not YAML: {' '.join(str(error).split())}.") from None
     return parse_prompts(data, str(path))
