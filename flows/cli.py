@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check found something (data check, oracle), 2 it could n
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -80,9 +81,11 @@ def _print_end(record: RunRecord | None, directory: Path, as_json: bool, seconds
     if record.message:
         print(record.message)
     print(f"Took {format_seconds(seconds)}. Open {directory / 'report.html'} in a browser.")
-    print(f"Next: tripost show {directory} --trajectories 3")
+    print(f"Next: tripost show {shlex.quote(str(directory))} --trajectories 3")
     trained = [entry.stages["train"] for entry in record.entries if "train" in entry.stages]
-    model = os.path.relpath(trained[-1].uri.removeprefix("file://"))
+    model = trained[-1].uri.removeprefix("file://")
+    near = os.path.relpath(model)
+    model = shlex.quote(model if near.startswith(os.pardir) else near)
     print(f"      tripost solve --task {record.config['task']} --model {model} QUESTION")
 
 

@@ -43,8 +43,10 @@ def embedded_server(home: Path, stack_home: Path = PROJECT_HOME) -> Iterator[str
         if url is None:
             server, url = _start(home)
         with _settings(home, url), _quiet_console():
-            yield url
-            _flush()
+            try:
+                yield url
+            finally:
+                _flush()
     finally:
         if server is not None:
             server.stop()
@@ -107,6 +109,7 @@ class _OurWarnings(logging.Filter):
 @contextmanager
 def _quiet_console() -> Iterator[None]:
     """Prefect's console handlers show our warnings alone; everything still goes to the API."""
+    import prefect.main  # noqa: F401  sets up logging, which a server that was already there did not make us do
     from prefect.logging.handlers import PrefectConsoleHandler
 
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]

@@ -55,7 +55,8 @@ class SmallStages:
 
     def problems(self, context):
         row = {"problem_id": "p", "task": "toy", "subtask": "s", "seen": True, "question": "q", "answer": "1"}
-        return StageResult("problems-1", [{**row, "split": "train", "rationale": "(1) r"}], num_in=1, num_kept=1)
+        rows = [{**row, "split": "train", "rationale": "(1) r"}]
+        return StageResult("problems-1", rows, num_in=1, num_kept=1, metrics={"by_split": {"train": 100}})
 
     def generate(self, context):
         return StageResult("trajectories-1", num_in=1, num_kept=1, metrics={"num_open": 1})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -63,7 +64,7 @@ def pretrain(
             display.line("  ".join(f"{key} {_short(value)}" for key, value in event.items()))
 
         result = run_pretrain(preset, out, seed, progress)
-    print(f"{result}\nThe student is in {out}. Next: tripost evaluate --model {out} --task word_sorting")
+    print(f"{result}\nThe student is in {out}. Next: tripost evaluate --model {quote(str(out))} --task word_sorting")
 
 
 def _short(value: object) -> str:
@@ -166,7 +167,8 @@ def data_generate(
     config = parse_config({"task": task, "seed": seed, "data": {"preset": preset, **sizes}}, "the command line")
     for path, num_rows in write_splits(config, out):
         print(f"{path}: {num_rows} questions")
-    print(f"Next: tripost data check --task {task} {out / 'train.jsonl'} {out / 'test.jsonl'}")
+    files = " ".join(quote(str(out / name)) for name in ("train.jsonl", "test.jsonl"))
+    print(f"Next: tripost data check --task {task} {files}")
 
 
 @data_app.command("check")

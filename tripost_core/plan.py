@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tripost_core.buffers import Ref, canonical_json, is_intact, join, read_manifest, write_file
 from tripost_core.config import RunConfig
-from tripost_core.errors import StorageError
+from tripost_core.errors import DataError, StorageError
 from tripost_core.problems.splits import file_digests
 from tripost_core.stages import StageRequest
 
@@ -228,9 +228,17 @@ class RunPlan:
     # -- the record -----------------------------------------------------------------------------------------------
 
     def note_problems(self, problems: Ref) -> None:
-        """Notes the questions and saves the record."""
+        """Notes the questions and saves the record. Raises DataError where a run on them can only end early."""
         self.record.problems = problems
         self.save()
+        num_train = (read_manifest(problems.uri) or {})["metrics"]["by_split"].get("train", 0)
+        generate, least = self.config.generate, self.config.balance.min_improvements
+        most = num_train * generate.num_samples * (generate.max_improvements + self.config.expert.max_rounds)
+        if most < least:
+            raise DataError(
+                f"{num_train} training question{'s' * (num_train != 1)} can give {most} improvements at most, fewer "
+                f"than balance.min_improvements = {least}: more questions are needed, or a lower minimum."
+            )
 
     def note(self, name: str, iteration: int | None, **stages: Ref) -> None:
         """Notes outputs under an entry (`feedback_0` is written `feedback-0`) and saves the record."""
