@@ -1,4 +1,4 @@
-"""The expert model: with a competent one the trajectories are those of the script; with any other one, typed outcomes."""
+"""The expert model: a competent one gives the trajectories of the script, any other one typed outcomes."""
 
 import asyncio
 import random

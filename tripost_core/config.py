@@ -90,9 +90,7 @@ class ExpertConfig(_Model):
     api: Literal["openai", "azure"] = Field("openai", description="llm: `azure` for Azure OpenAI")
     api_version: str | None = Field(None, description="llm: of Azure OpenAI, e.g. 2024-10-21")
     temperature: float = Field(0.0, ge=0, description="llm: of the first reply")
-    retry_temperature: float = Field(
-        0.7, ge=0, description="llm: of a reply asked for because the one before is useless"
-    )
+    retry_temperature: float = Field(0.7, ge=0, description="llm: of replies asked for after a useless one")
     max_samples: int = Field(3, ge=1, description="llm: replies asked for until one is usable")
     max_tokens: int = Field(1024, ge=16, description="llm: of one reply")
     structured_output: Literal["auto", "on", "off"] = Field(

@@ -41,46 +41,11 @@ _FORM = re.compile(r"^\W*(correct|step|segment|kind|reason)\W*?:[ \t]*(.*)$", re
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _QUOTES = "\"'`“”‘’«»"
 _COMMON_ENGLISH = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "is",
-        "are",
-        "was",
-        "be",
-        "of",
-        "to",
-        "in",
-        "and",
-        "not",
-        "it",
-        "its",
-        "that",
-        "this",
-        "as",
-        "by",
-        "for",
-        "with",
-        "has",
-        "have",
-        "should",
-        "must",
-        "than",
-        "instead",
-        "comes",
-        "does",
-        "do",
-        "no",
-        "one",
-        "two",
-        "which",
-        "from",
-        "on",
-        "at",
-        "becomes",
-        "gives",
-    ]
+    re.findall(
+        r"\w+",
+        "the a an is are was be of to in and not it its that this as by for with has have should must than instead "
+        "comes does do no one two which from on at becomes gives",
+    )
 )
 MAX_REASON_CHARS = 600
 
