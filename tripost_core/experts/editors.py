@@ -15,6 +15,7 @@ from tripost_core.editing import OPEN, improve, improve_async, judge, judge_asyn
 from tripost_core.errors import TripostError
 from tripost_core.experts.base import NoAnswer
 from tripost_core.experts.llm import LLMExpert
+from tripost_core.experts.messages import MESSAGES_VERSION
 from tripost_core.problems.base import Problem
 
 Progress = Callable[[str, int, int], None]
@@ -115,11 +116,12 @@ class LLMEditor:
     ) -> list[Result]:
         from tripost_core.experts.asking import open_ask
 
-        async with open_ask(self.config, self.calls, self.run_dir, self.secrets) as asked:
+        tag = f"{self.prompts.identity}.{MESSAGES_VERSION}"
+        async with open_ask(self.config, self.calls, self.run_dir, self.secrets, tag) as asked:
             expert = LLMExpert(self.config, self.task, self.prompts, asked)
 
             def report(done: int, total: int) -> None:
-                progress(f"{what} ({asked.summary()})", done, total)
+                progress(f"{what}: {asked.summary()};", done, total)
 
             try:
                 return await map_bounded(
