@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 _HALVE_AT_MOST_EVERY_SECONDS = 1.0
 _FIRST_GROWTH, _GROWTH = 1.0, 0.25
-"""Places per answer: doubles the number in flight in one answer's time until the endpoint was busy once, then in four."""
+"""Places per answer: doubles those in flight in one answer's time until the endpoint was busy once, then in four."""
 _SLOWED_DOWN = 2.0
 """Latency, against the best that was seen, from which on more calls would only queue at the endpoint."""
 _UNITS_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
