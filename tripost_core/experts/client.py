@@ -156,46 +156,57 @@ class ExpertClient:
     async def _paid(self, call: Call, key: str) -> Answer:
         worst = self.price.cost_usd(call.most_prompt_tokens, call.max_tokens) if self.price else 0.0
         async with self.budget.reserved(worst):
-            answer = await self._asked(call)
-            if answer.outcome not in ANSWERED:
-                self.statistics.failed += 1
-                return answer
-            if self.price is not None:
-                # An endpoint that does not say how many tokens it was is charged for the most that it can have been.
-                prompt = answer.prompt_tokens or call.most_prompt_tokens
-                completion = answer.completion_tokens or (call.max_tokens if not answer.prompt_tokens else 0)
-                answer = replace(answer, cost_usd=self.price.cost_usd(prompt, completion))
-            self.budget.pay(answer.cost_usd)
-            self.statistics.cost_usd += answer.cost_usd
-            self.statistics.prompt_tokens += answer.prompt_tokens
-            self.statistics.completion_tokens += answer.completion_tokens
-            await self._kept(Paid(key, self.endpoint.name, call.model, call.tag, self.run, answer))
-            return answer
+            answer, holds_place = await self._asked(call)
+            try:
+                return await self._charged(call, key, answer)
+            finally:
+                if holds_place:
+                    self.gate.leave()
 
-    async def _asked(self, call: Call) -> Answer:
+    async def _charged(self, call: Call, key: str, answer: Answer) -> Answer:
+        """Counted and durable, where it was an answer."""
+        if answer.outcome not in ANSWERED:
+            self.statistics.failed += 1
+            return answer
+        if self.price is not None:
+            # An endpoint that does not say how many tokens it was is charged for the most that it can have been.
+            prompt = answer.prompt_tokens or call.most_prompt_tokens
+            completion = answer.completion_tokens or (call.max_tokens if not answer.prompt_tokens else 0)
+            answer = replace(answer, cost_usd=self.price.cost_usd(prompt, completion))
+        self.budget.pay(answer.cost_usd)
+        self.statistics.cost_usd += answer.cost_usd
+        self.statistics.prompt_tokens += answer.prompt_tokens
+        self.statistics.completion_tokens += answer.completion_tokens
+        await self._kept(Paid(key, self.endpoint.name, call.model, call.tag, self.run, answer))
+        return answer
+
+    async def _asked(self, call: Call) -> tuple[Answer, bool]:
+        """The last word on a call, and whether it still has its place in the gate: it keeps that until it is durable,
+        so that a kill never costs more answers than may be in flight."""
         attempts, waited, started = 0, 0.0, time.monotonic()
         while True:
             failure, pause = await self._attempt(call)
-            if isinstance(failure, Answer) and pause is None:
-                return failure
-            assert isinstance(failure, Answer) and pause is not None
+            if pause is None:
+                return failure, True
             if failure.outcome == answers.RATE_LIMITED:
                 self.statistics.rate_limited += 1
                 waited = time.monotonic() - started
                 if waited + pause > MAX_WAIT_SECONDS:
-                    return failure
+                    return failure, False
             else:
                 attempts += 1
                 if attempts == MAX_ATTEMPTS:
-                    return failure
+                    return failure, False
                 self.statistics.retries += 1
                 pause = max(pause, min(FIRST_BACKOFF_SECONDS * 2 ** (attempts - 1), LONGEST_BACKOFF_SECONDS))
                 pause *= random.uniform(0.75, 1.25)
             await asyncio.sleep(pause)
 
     async def _attempt(self, call: Call) -> tuple[Answer, float | None]:
-        """One request: a final answer and None, or a failure and the seconds to wait before the next request."""
+        """One request: a final answer, which keeps its place in the gate, and None; or a failure and the seconds to
+        wait before the next request."""
         await self.gate.enter()
+        pause: float | None = 0.0
         try:
             tokens = call.most_prompt_tokens / 4 + call.max_tokens / 2 if self.tokens.per_minute else 0.0
             if delay := max(self.requests.delay(), self.tokens.delay(tokens)):
@@ -213,9 +224,11 @@ class ExpertClient:
             finally:
                 self.statistics.in_flight -= 1
             self._unreachable_in_a_row = 0
-            return self._judged(received, time.monotonic() - sent)
+            answer, pause = self._judged(received, time.monotonic() - sent)
+            return answer, pause
         finally:
-            self.gate.leave()
+            if pause is not None:
+                self.gate.leave()
 
     def _judged(self, received: Received, latency: float) -> tuple[Answer, float | None]:
         status = received.status
