@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 _HALVE_AT_MOST_EVERY_SECONDS = 1.0
-_FIRST_GROWTH, _GROWTH = 1.0, 0.25
-"""Places per answer: doubles those in flight in one answer's time until the endpoint was busy once, then in four."""
+_QUICK_GROWTH, _SLOW_GROWTH = 1.0, 0.25
+"""Places per answer: doubles those in flight in one answer's time, or in four."""
+_QUICK_UP_TO = 0.9
+"""Of the number at which the endpoint was last busy: quickly back to nearly that, then with care."""
 _SLOWED_DOWN = 2.0
 """Latency, against the best that was seen, from which on more calls would only queue at the endpoint."""
 _UNITS_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,7 +32,7 @@ class AdaptiveConcurrency:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._halved = -_HALVE_AT_MOST_EVERY_SECONDS
-        self._growth = _FIRST_GROWTH
+        self._busy_at = float("inf")
         self._latency: float | None = None
         self._best = float("inf")
 
@@ -60,7 +62,8 @@ class AdaptiveConcurrency:
         self._latency = smoothed
         self._best = min(self._best, smoothed)
         if smoothed <= _SLOWED_DOWN * self._best:
-            self.limit = min(self.limit + self._growth, self.most)
+            growth = _QUICK_GROWTH if self.limit < _QUICK_UP_TO * self._busy_at else _SLOW_GROWTH
+            self.limit = min(self.limit + growth, self.most)
         else:
             self._best *= 1.001  # what is best drifts, or one quick answer would hold everything down for ever
         self._wake()
@@ -70,7 +73,7 @@ class AdaptiveConcurrency:
         now = self._clock()
         if now - self._halved >= _HALVE_AT_MOST_EVERY_SECONDS:
             self._halved = now
-            self._growth = _GROWTH
+            self._busy_at = self.limit
             self.limit = max(1.0, self.limit / 2)
 
     def _wake(self) -> None:
