@@ -13,6 +13,8 @@ import yaml
 from flows import cli
 from tripost_core.buffers import MANIFEST, write_buffer
 from tripost_core.config import load_config
+from tripost_core.experts.answers import Answer
+from tripost_core.experts.response_cache import Paid, ResponseCache
 from tripost_core.plan import RunPlan
 from tripost_core.problems import TASKS, load_task
 
@@ -26,6 +28,8 @@ COMMANDS = (
     ("data", "check"),
     ("show",),
     ("report",),
+    ("cache", "show"),
+    ("cache", "prune"),
     ("up",),
     ("down",),
 )
@@ -158,3 +162,18 @@ def test_a_full_disk_is_one_sentence(tripost, config, monkeypatch):
 
     monkeypatch.setattr("tripost_core.config.load_config", full)
     assert_one_sentence(tripost("run", config), "somewhere/file", "No space left")
+
+
+def test_the_response_cache_is_shown_and_pruned(tripost, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPOST_CACHE", str(tmp_path / "answers"))
+    assert "No answers" in tripost("cache", "show")[1]
+    cache = ResponseCache(tmp_path / "answers")
+    answer = Answer("ok", "x")
+    cache.put_many([Paid(f"key{i}", "http://there/v1", "wise", "words-1-ab", "run", answer) for i in range(3)])
+    cache.close()
+    code, out, _ = tripost("cache", "show")
+    assert code == 0 and "wise" in out and "words-1-ab" in out and "3 answers" in out
+    assert json.loads(tripost("cache", "show", "--json")[1])[0]["answers"] == 3
+    assert_one_sentence(tripost("cache", "prune"), "--older-than-days")
+    assert "0 answers removed" in tripost("cache", "prune", "--older-than-days", 1)[1]
+    assert "3 answers removed" in tripost("cache", "prune", "--prompts", "words-1")[1]

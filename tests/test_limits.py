@@ -2,6 +2,7 @@
 
 import asyncio
 from email.utils import formatdate
+from itertools import pairwise
 from time import time
 
 import pytest
@@ -94,7 +95,7 @@ def test_starts_are_spread_over_the_minute():
     limiter = RateLimiter(60, clock)
     delays = [limiter.delay() for _ in range(10)]
     assert delays[0] == 0.0 and delays[-1] == pytest.approx(9.0, abs=1.01)
-    assert all(b - a == pytest.approx(1.0, abs=1e-9) for a, b in zip(delays[2:], delays[3:], strict=False))
+    assert all(b - a == pytest.approx(1.0, abs=1e-9) for a, b in pairwise(delays[2:]))
     free = RateLimiter(None, clock)
     assert [free.delay() for _ in range(1000)] == [0.0] * 1000
     free.learn(60)

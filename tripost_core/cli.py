@@ -18,6 +18,8 @@ from tripost_core.errors import ConfigError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make questions, or check a file of your own.")
 app.add_typer(data_app, name="data")
+cache_app = typer.Typer(no_args_is_help=True, help="The answers of expert models that were paid for, shared by runs.")
+app.add_typer(cache_app, name="cache")
 
 TaskOption = Annotated[str, typer.Option("--task", help="multistep_arithmetic or word_sorting")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
@@ -238,3 +240,43 @@ def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. run
         raise ConfigError(f"{run} holds no run: there is no run.json in it.")
     write_report(record, run)
     print(f"Open {run / 'report.html'} in a browser; the numbers are in {run / 'report.json'}.")
+
+
+@cache_app.command("show")
+def cache_show(as_json: JsonOption = False) -> None:
+    """Which answers the response cache holds: by endpoint, model and prompt version, with tokens and cost.
+
+    Example: tripost cache show
+    """
+    from tripost_core.experts.asking import cache_directory
+    from tripost_core.experts.response_cache import ResponseCache
+    from tripost_core.show import print_cache
+
+    cache = ResponseCache(cache_directory())
+    rows = cache.summary()
+    cache.close()
+    print(json.dumps(rows)) if as_json else print_cache(rows, cache.path)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="answers at least so old")] = None,
+    model: Annotated[str | None, typer.Option(help="answers of this model")] = None,
+    prompts: Annotated[str | None, typer.Option(help="answers to this prompt version, or the beginning of it")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every answer")] = False,
+) -> None:
+    """Remove answers from the response cache. What is removed has to be paid for again.
+
+    Example: tripost cache prune --prompts word_sorting-1 --older-than-days 30
+    """
+    import time
+
+    from tripost_core.experts.asking import cache_directory
+    from tripost_core.experts.response_cache import ResponseCache
+
+    if not everything and older_than_days is None and model is None and prompts is None:
+        raise ConfigError("`tripost cache prune` needs to know what: --older-than-days, --model, --prompts, or --all.")
+    cache = ResponseCache(cache_directory())
+    older_than = None if older_than_days is None else time.time() - 86400 * older_than_days
+    print(f"{cache.prune(older_than, model, prompts)} answers removed from {cache.path}")
+    cache.close()

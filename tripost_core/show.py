@@ -6,6 +6,7 @@ What models wrote is printed as text and never as terminal commands or markup (`
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -363,3 +364,25 @@ class _Stream:
 
     def end(self, text: str) -> None:
         self.console.print(_plain(text[self.num_shown :]), soft_wrap=True)
+
+
+# -- what `tripost cache show` prints ----------------------------------------------------------------------------------
+
+
+def print_cache(rows: list[dict[str, Any]], path: Path) -> None:
+    """One line per endpoint, model and prompt version (`ResponseCache.summary`)."""
+    console = Console(highlight=False)
+    if not rows:
+        console.print(Text(f"No answers in {path}."))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model, prompts, endpoint", overflow="fold")
+    for name in ("answers", "tokens", "USD", "last"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        whose = Text("\n").join(Text(reveal(row[name]) or "-") for name in ("model", "tag", "endpoint"))
+        tokens = f"{row['prompt_tokens'] + row['completion_tokens']:,}"
+        last = datetime.fromtimestamp(row["last"]).strftime("%Y-%m-%d %H:%M")
+        table.add_row(whose, f"{row['answers']:,}", tokens, f"{row['cost_usd']:.4f}", last)
+    console.print(table)
+    console.print(Text(f"{sum(row['answers'] for row in rows):,} answers in {path}"))
