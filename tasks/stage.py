@@ -101,7 +101,8 @@ def run_stage(request: StageRequest, deployment: str | None, fresh: bool) -> Ref
 def compute_stage(request: StageRequest, fresh: bool = False, display: Display | None = None) -> Ref:
     """Runs a stage here, with its progress as an artifact. Raises TripostError."""
     logging.getLogger("tripost_core").setLevel(logging.INFO)
-    artifact = ProgressArtifact(request.label) if STAGES[request.stage].heavy else None
+    # Of the stages that take long: heavy ones, and those that call an expert model.
+    artifact = ProgressArtifact(request.label) if STAGES[request.stage].heavy or request.means else None
 
     def progress(what: str, done: int, total: int) -> None:
         if artifact is not None:

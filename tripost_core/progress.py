@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -21,6 +22,26 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+class Pace:
+    """How long the rest will take, from what was done since the first look."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._what = ""
+        self._first = (0.0, 0)
+
+    def left(self, what: str, done: int, total: int) -> str:
+        """`, 3 min 05 s left`; empty where nothing can be said yet. `what` up to a colon names the work."""
+        name = what.partition(":")[0]
+        if name != self._what:
+            self._what, self._first = name, (self._clock(), done)
+            return ""
+        seconds, units = self._clock() - self._first[0], done - self._first[1]
+        if units <= 0 or done >= total:
+            return ""
+        return f", {format_seconds(seconds * (total - done) / units)} left"
+
+
 class ProgressDisplay:
     """Shows stages as they start, advance and end; a context manager.
 
@@ -36,6 +57,7 @@ class ProgressDisplay:
         self._task_name = ""
         self._last_line = 0.0
         self._started = time.monotonic()
+        self._pace = Pace()
 
     def __enter__(self) -> ProgressDisplay:
         return self
@@ -58,16 +80,19 @@ class ProgressDisplay:
     def advanced(self, label: str, what: str, done: int, total: int) -> None:
         """`what` of the stage `label`: `done` of `total` units."""
         if self._live:
-            self._update_bar(f"{label}: {what}", done, total)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._update_bar(label, what, done, total)
+            return
+        left = self._pace.left(f"{label} {what}", done, total)
+        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.line(f"{label}: {what} {done}/{total}")
+            self.line(f"{label}: {what} {done}/{total}{left}")
 
     def finished(self, label: str, text: str) -> None:
         self._stop_bar()
         self.line(f"{label}: {text}")
 
-    def _update_bar(self, name: str, done: int, total: int) -> None:
+    def _update_bar(self, label: str, what: str, done: int, total: int) -> None:
+        name = f"{label}: {what.partition(':')[0]}"  # what follows changes all the time, and is shown as it does
         if self._bar is None:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -83,7 +108,7 @@ class ProgressDisplay:
                 self._bar.remove_task(task_id)
             self._task_id = self._bar.add_task(name, total=total)  # type: ignore[assignment]
             self._task_name = name
-        self._bar.update(self._task_id, completed=done, total=total)  # type: ignore[arg-type]
+        self._bar.update(self._task_id, description=f"{label}: {what}", completed=done, total=total)  # type: ignore[arg-type]
 
     def _stop_bar(self) -> None:
         if self._bar is not None:

@@ -121,7 +121,7 @@ class LLMEditor:
             expert = LLMExpert(self.config, self.task, self.prompts, asked)
 
             def report(done: int, total: int) -> None:
-                progress(f"{what}: {asked.summary()};", done, total)
+                progress(f"{what}: {asked.summary()}; rows", done, total)
 
             try:
                 return await map_bounded(
