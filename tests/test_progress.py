@@ -20,7 +20,7 @@ def test_pace_tells_what_is_left_of_the_same_work():
 def test_lines_in_a_log_and_a_bar_on_a_terminal():
     for terminal in (False, True):
         text = io.StringIO()
-        console = Console(file=text, force_terminal=terminal, width=120)
+        console = Console(file=text, force_terminal=terminal, width=120, highlight=False)
         with ProgressDisplay(console) as display:
             display.started("tripost-1/feedback-0")
             for calls in (1, 2):

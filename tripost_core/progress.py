@@ -106,7 +106,7 @@ class ProgressDisplay:
         if self._task_id is None or name != self._task_name:
             for task_id in self._bar.task_ids:
                 self._bar.remove_task(task_id)
-            self._task_id = self._bar.add_task(name, total=total)  # type: ignore[assignment]
+            self._task_id = self._bar.add_task(f"{label}: {what}", total=total)  # type: ignore[assignment]
             self._task_name = name
         self._bar.update(self._task_id, description=f"{label}: {what}", completed=done, total=total)  # type: ignore[arg-type]
 
