@@ -50,6 +50,7 @@ def open_client(
         max_in_flight=most,
         requests_per_minute=calls.requests_per_minute,
         tokens_per_minute=calls.tokens_per_minute,
+        batch=calls.batch,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from tripost_core.errors import ConfigError, StoppedError, TripostError
 from tripost_core.experts import answers
 from tripost_core.experts.answers import ANSWERED, Answer, Call
+from tripost_core.experts.batches import BatchSender
 from tripost_core.experts.budget import Budget
 from tripost_core.experts.endpoint import Endpoint, Received, error_message, read_answer
 from tripost_core.experts.limits import AdaptiveConcurrency, RateLimiter, duration_seconds, retry_after_seconds
@@ -74,6 +75,7 @@ class ExpertClient:
         max_in_flight: int = 64,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        batch: bool = False,
     ) -> None:
         if budget_usd is not None and price is None:
             raise ConfigError(
@@ -85,6 +87,7 @@ class ExpertClient:
         self.price = price
         self.run = run
         self.budget = Budget(budget_usd, cache.spent_usd(run) if budget_usd is not None else 0.0)
+        self.batches = BatchSender(endpoint, cache) if batch else None
         self.gate = AdaptiveConcurrency(max_in_flight)
         self.requests = RateLimiter(requests_per_minute)
         self.tokens = RateLimiter(tokens_per_minute)
@@ -101,6 +104,8 @@ class ExpertClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.batches is not None:
+            await self.batches.close()
         if self._writing is not None:
             await self._writing
         self._writer.shutdown(wait=True)
@@ -147,15 +152,19 @@ class ExpertClient:
                     progress(len(results))
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(2 * self.gate.most):
+            # A batch takes all that there is; otherwise two at work for each that can be in flight are enough.
+            for _ in range(50_000 if self.batches is not None else 2 * self.gate.most):
                 group.create_task(worker())
         return [results[index] for index in range(len(results))]
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
     async def _paid(self, call: Call, key: str) -> Answer:
-        worst = self.price.cost_usd(call.most_prompt_tokens, call.max_tokens) if self.price else 0.0
+        worst = self._cost_usd(call.most_prompt_tokens, call.max_tokens)
         async with self.budget.reserved(worst):
+            if self.batches is not None:
+                self.statistics.calls += 1
+                return await self._charged(call, key, await self.batches.ask(call, key))
             answer, holds_place = await self._asked(call)
             try:
                 return await self._charged(call, key, answer)
@@ -172,13 +181,18 @@ class ExpertClient:
             # An endpoint that does not say how many tokens it was is charged for the most that it can have been.
             prompt = answer.prompt_tokens or call.most_prompt_tokens
             completion = answer.completion_tokens or (call.max_tokens if not answer.prompt_tokens else 0)
-            answer = replace(answer, cost_usd=self.price.cost_usd(prompt, completion))
+            answer = replace(answer, cost_usd=self._cost_usd(prompt, completion))
         self.budget.pay(answer.cost_usd)
         self.statistics.cost_usd += answer.cost_usd
         self.statistics.prompt_tokens += answer.prompt_tokens
         self.statistics.completion_tokens += answer.completion_tokens
         await self._kept(Paid(key, self.endpoint.name, call.model, call.tag, self.run, answer))
         return answer
+
+    def _cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        if self.price is None:
+            return 0.0
+        return self.price.cost_usd(prompt_tokens, completion_tokens, batch=self.batches is not None)
 
     async def _asked(self, call: Call) -> tuple[Answer, bool]:
         """The last word on a call, and whether it still has its place in the gate: it keeps that until it is durable,

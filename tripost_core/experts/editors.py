@@ -124,9 +124,9 @@ class LLMEditor:
                 progress(f"{what}: {asked.summary()}; rows", done, total)
 
             try:
-                return await map_bounded(
-                    lambda item: work(expert, item), items, self.calls.max_in_flight * _ROWS_PER_CALL, report
-                )
+                # A batch takes every row at once.
+                most = len(items) if self.calls.batch else self.calls.max_in_flight * _ROWS_PER_CALL
+                return await map_bounded(lambda item: work(expert, item), items, most, report)
             finally:
                 self._figures = asked.figures()
 

@@ -97,7 +97,7 @@ class Endpoint:
         if self._api == "azure":
             url = f"{self.name}/openai/deployments/{call.model}/chat/completions?api-version={self._api_version}"
         session = self._session or self._open()
-        async with session.post(url, data=json.dumps(self._body(call)).encode(), headers=self._headers) as response:
+        async with session.post(url, data=json.dumps(self.body(call)).encode(), headers=self._headers) as response:
             return Received(response.status, response.headers, await response.read())
 
     def _open(self) -> aiohttp.ClientSession:
@@ -122,7 +122,8 @@ class Endpoint:
                 return True
         return False
 
-    def _body(self, call: Call) -> dict[str, Any]:
+    def body(self, call: Call) -> dict[str, Any]:
+        """What is sent."""
         limit = "max_completion_tokens" if "max_completion_tokens" in self._quirks else "max_tokens"
         body: dict[str, Any] = {"model": call.model, "messages": call.messages, limit: call.max_tokens}
         if "no_temperature" not in self._quirks:

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spend (run TEXT, key TEXT, cost_usd REAL, created REAL);
 CREATE INDEX IF NOT EXISTS spend_by_run ON spend (run);
+CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, endpoint TEXT, remote TEXT, keys TEXT, created REAL);
 """
 _COLUMNS = "outcome, text, detail, prompt_tokens, completion_tokens"
 
@@ -39,6 +40,15 @@ class Paid(NamedTuple):
     tag: str
     run: str
     answer: Answer
+
+
+class BatchNote(NamedTuple):
+    """A batch of calls that was or is about to be submitted. `remote`: the provider's id, once it is known."""
+
+    name: str
+    endpoint: str
+    remote: str | None
+    keys: tuple[str, ...]
 
 
 class ResponseCache:
@@ -90,6 +100,24 @@ class ResponseCache:
         with self._explained():
             row = self._read.execute("SELECT COALESCE(SUM(cost_usd), 0) FROM spend WHERE run = ?", (run,)).fetchone()
         return float(row[0])
+
+    def note_batch(self, note: BatchNote) -> None:
+        """Durable when it returns; written again, it takes the place of the note of that name."""
+        values = (note.name, note.endpoint, note.remote, " ".join(note.keys), time.time())
+        with self._write_lock, self._explained():
+            self._write.execute("INSERT OR REPLACE INTO batches VALUES (?,?,?,?,?)", values)
+
+    def open_batches(self, endpoint: str) -> list[BatchNote]:
+        """Those whose answers have not been fetched, oldest first."""
+        with self._explained():
+            rows = self._read.execute(
+                "SELECT name, endpoint, remote, keys FROM batches WHERE endpoint = ? ORDER BY created", (endpoint,)
+            ).fetchall()
+        return [BatchNote(name, at, remote, tuple(keys.split())) for name, at, remote, keys in rows]
+
+    def close_batch(self, name: str) -> None:
+        with self._write_lock, self._explained():
+            self._write.execute("DELETE FROM batches WHERE name = ?", (name,))
 
     def summary(self) -> list[dict[str, Any]]:
         """One row per endpoint, model and tag: answers, tokens, cost, first and last (seconds since the epoch)."""
