@@ -31,8 +31,8 @@ def test_a_configuration_survives_json():
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
 
 
-def test_only_where_the_work_is_done_cannot_change_a_number():
-    assert set(RunConfig.model_fields) - set(RunConfig().results_part()) == {"compute"}
+def test_only_where_and_how_the_work_is_done_cannot_change_a_number():
+    assert set(RunConfig.model_fields) - set(RunConfig().results_part()) == {"compute", "calls"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_llm_expert import edited_by_script, trajectory, without_authors
 
 from tripost_core.buffers import read_manifest, read_rows
 from tripost_core.errors import DataError, StoppedError
+from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.plan import read_record
 from tripost_core.problems import TASKS, load_task
@@ -181,6 +183,35 @@ def test_how_it_is_called_is_not_part_of_the_key(tmp_path):
     other = make_request(tmp_path, "feedback", "http://there/v1", {}, calls={"budget_usd": 7.0})
     assert one.key == other.key
     assert one.key != make_request(tmp_path, "feedback", "http://elsewhere/v1", {}).key
+
+
+@pytest.mark.parametrize("task", ("multistep_arithmetic", "word_sorting"))
+def test_a_prompted_model_is_scored_by_the_same_metrics(task, tmp_path, monkeypatch):
+    """Competent but for its repairs' rate of mistakes; without the answer in any prompt."""
+    config = tmp_path / "run.yaml"
+    model = CompetentModel(task, mistake_rate=0.3)
+    right = model.task.rationale
+
+    # Every third first attempt has a planted mistake.
+    def attempt(question):
+        rng = random.Random(question)
+        planted = plant(load_task(task).parse_question(question), rng.choice(error_classes(task)), rng)
+        return planted.attempt if planted and rng.random() < 0.5 else right(question)
+
+    monkeypatch.setattr(model, "solve", attempt)
+    endpoint = model_endpoint(model)
+    with serving(endpoint) as url:
+        expert = {"kind": "llm", "model": "wise", "base_url": url}
+        config.write_text(json.dumps({"expert": expert, "calls": {"cache_dir": str(tmp_path / "cache")}}))
+        command = [sys.executable, "-m", "flows.cli", "evaluate", "--task", task, "--expert", str(config)]
+        done = subprocess.run([*command, "--num-seen", "30", "--json"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)["eval"]
+    assert result["n"]["total"] == 30
+    assert 0.3 < result["first_attempt_accuracy"]["total"] < 1.0
+    assert result["repaired"]["total"] > 0 < result["si_freq"]["total"]
+    assert not any("right answer is" in json.dumps(body) for body in endpoint.bodies)
+    assert "calls" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -9,11 +9,16 @@ import json
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tripost_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tripost_core.problems.base import Problem
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make questions, or check a file of your own.")
@@ -75,8 +80,11 @@ def _short(value: object) -> str:
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="`tiny`, a model directory, or a hub name")],
     task: TaskOption,
+    model: Annotated[str | None, typer.Option(help="`tiny`, a model directory, or a hub name")] = None,
+    expert: Annotated[
+        Path | None, typer.Option(help="instead of a model: a run config whose expert model is prompted, not trained")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="BIG-bench JSON, BIG-Bench Hard JSON or JSONL; empty = generated")
     ] = None,
@@ -89,15 +97,18 @@ def evaluate(
 ) -> None:
     """Accuracy by subtask, SI.Freq, SI.Contrib, repaired and harm of a model, by greedy decoding.
 
+    With --expert: few-shot chain of thought (column first) and then its own feedback and improvements (accuracy), of
+    any model behind an endpoint.
+
     Example: tripost evaluate --model tiny --task word_sorting --num-seen 60
     """
-    from tripost_core.lm.student import load_student
     from tripost_core.problems import load_task
     from tripost_core.problems.splits import make_splits
     from tripost_core.progress import ProgressDisplay
     from tripost_core.show import print_metrics
-    from tripost_core.stages.evaluate import answer_rows
 
+    if (model is None) == (expert is None):
+        raise ConfigError("`tripost evaluate` needs either --model or --expert.")
     the_task = load_task(task)
     if data is not None:
         problems = the_task.load(data, "test")
@@ -109,21 +120,54 @@ def evaluate(
         problems = [p for p in make_splits(the_task, config.data, seed).problems if p.split == "test"]
     from tripost_core.metrics import evaluate_rows
 
-    student = load_student(model)
     with ProgressDisplay() as display:
-        rows = answer_rows(
-            student,
-            the_task,
-            problems,
-            max_new_tokens=max_new_tokens,
-            max_improvements=max_improvements,
-            progress=lambda what, done, total: display.advanced("evaluate", what, done, total),
-        )
+
+        def progress(what: str, done: int, total: int) -> None:
+            display.advanced("evaluate", what, done, total)
+
+        if expert is not None:
+            rows = _prompted(expert, task, problems, max_improvements, progress)
+        else:
+            from tripost_core.lm.student import load_student
+            from tripost_core.stages.evaluate import answer_rows
+
+            assert model is not None
+            rows = answer_rows(
+                load_student(model),
+                the_task,
+                problems,
+                max_new_tokens=max_new_tokens,
+                max_improvements=max_improvements,
+                progress=progress,
+            )
     result = evaluate_rows(rows)
     if as_json:
-        print(json.dumps({"model": model, "task": task, "eval": result}, indent=1))
+        print(json.dumps({"model": model or str(expert), "task": task, "eval": result}, indent=1))
     else:
         print_metrics(result)
+
+
+def _prompted(
+    config: Path, task: str, problems: list[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
+) -> list[dict[str, Any]]:
+    import os
+
+    from tripost_core.config import load_config
+    from tripost_core.experts.asking import API_KEY
+    from tripost_core.experts.editors import LLMEditor
+    from tripost_core.experts.prompted import prompted_answers
+
+    settings = load_config(config)
+    if settings.expert.kind != "llm":
+        raise ConfigError(f"{config} has no expert model: expert.kind is {settings.expert.kind}.")
+    key = os.environ.get(settings.calls.api_key_env)
+    editor = LLMEditor(settings.expert, task, settings.calls, f"evaluate {task}", {API_KEY: key} if key else {})
+    rows = prompted_answers(editor, problems, max_improvements, progress)
+    figures = editor.figures()
+    print(
+        f"{figures['calls']:.0f} calls, {figures['cache_hits']:.0f} cached, ${figures['cost_usd']:.4f}", file=sys.stderr
+    )
+    return rows
 
 
 @app.command()

@@ -83,31 +83,32 @@ class LLMEditor:
         self._figures = {"calls": 0, "cache_hits": 0, "cost_usd": 0.0}
 
     def judge(self, rows: Sequence[Row], max_rounds: int, progress: Progress) -> list[Row]:
-        return self._all(rows, lambda expert, row: judge_async(row, expert, max_rounds), "feedback", progress)
+        return self.each(rows, lambda expert, row: judge_async(row, expert, max_rounds), "feedback", progress)
 
     def improve(self, rows: Sequence[Row], progress: Progress) -> list[Row]:
-        return self._all(rows, lambda expert, row: improve_async(row, expert), "improve", progress)
+        return self.each(rows, lambda expert, row: improve_async(row, expert), "improve", progress)
 
     def rationales(self, problems: Sequence[Problem], progress: Progress) -> list[str | NoAnswer]:
         """One per problem: right and consistent, or why there is none."""
-        return self._all(problems, lambda expert, problem: expert.rationale(problem), "rationales", progress)
+        return self.each(problems, lambda expert, problem: expert.rationale(problem), "rationales", progress)
 
     def figures(self) -> dict[str, float]:
         return self._figures
 
-    def _all(
+    def each(
         self,
         items: Sequence[Item],
         work: Callable[[LLMExpert, Item], Awaitable[Result]],
         what: str,
         progress: Progress,
     ) -> list[Result]:
+        """`work` of every item, in order, with one client; counts go to `figures`."""
         try:
-            return asyncio.run(self._all_async(items, work, what, progress))
+            return asyncio.run(self._each_async(items, work, what, progress))
         except BaseExceptionGroup as group:
             raise _first(group) from group
 
-    async def _all_async(
+    async def _each_async(
         self,
         items: Sequence[Item],
         work: Callable[[LLMExpert, Item], Awaitable[Result]],

@@ -75,6 +75,20 @@ class LLMExpert:
 
         return await self._usable(messages, lambda reply: read_verdict(reply, attempt, self.kinds, right), form=True)
 
+    async def own_feedback(self, problem: Problem, attempt: str) -> Verdict | NoAnswer:
+        """What the model says of an attempt when nobody knows the answer: the known one is neither shown nor used."""
+
+        def messages() -> list[Message]:
+            return feedback_messages(self.prompts, problem.question, attempt, None, self.structured)
+
+        return await self._usable(messages, lambda reply: read_verdict(reply, attempt, self.kinds, True), form=True)
+
+    async def attempt(self, problem: Problem) -> str:
+        """Few-shot chain of thought: the first reply, whatever it is; empty where there is none."""
+        reply = await self._ask(rationale_messages(self.prompts, problem.question), self.config.temperature, 0, False)
+        rationale = read_rationale(reply.text)
+        return reply.text if isinstance(rationale, Unusable) else rationale
+
     async def improve(self, problem: Problem, attempt: str, feedback: str) -> str | NoAnswer:
         """`attempt` with every line before its first error kept and the rest written anew by the model."""
         said = Feedback.parse(feedback)
