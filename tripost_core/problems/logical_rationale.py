@@ -17,16 +17,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
 
-from tripost_core.problems.logical_statements import Claim, Story
+from tripost_core.problems.logical_statements import Story
+from tripost_core.problems.nouns import singular
 from tripost_core.problems.options import LETTERS
 from tripost_core.problems.ordering_patterns import Pattern, hull, merge
 from tripost_core.problems.ordering_solver import orders_of
 from tripost_core.problems.ordering_words import NUMBERS
-
-_SINGULARS = {"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse",
-              "geese": "goose", "feet": "foot", "teeth": "tooth", "loaves": "loaf", "wolves": "wolf",
-              "shelves": "shelf", "knives": "knife", "leaves": "leaf", "scarves": "scarf", "movies": "movie",
-              "pies": "pie", "ties": "tie", "cookies": "cookie", "shoes": "shoe", "series": "series"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,31 @@ class Ordering:
     pattern: Pattern
     orders: int
     counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RationaleStep:
+    """One numbered step before it is put into words. `statement`: the number of the statement that it takes up;
+    `premises`: the steps that it combines, for the pattern; `option`: what it concludes; none of these: it lists all
+    objects."""
+
+    header: str
+    statement: int | None = None
+    pattern: Pattern | None = None
+    premises: tuple[str, ...] = ()
+    option: int | None = None
+
+    def line(self, story: Story) -> str:
+        if self.statement is not None:
+            assert self.pattern is not None
+            body = statement_body(story, story.statements[self.statement].text, self.pattern)
+        elif self.pattern is not None:
+            body = combination_body(story, self.premises, self.pattern)
+        elif self.option is not None:
+            body = conclusion_body(story, self.option)
+        else:
+            body = total_body(story, story.n, story.listed)
+        return f"({self.header}) {body}"
 
 
 @dataclass
@@ -69,32 +90,34 @@ def rationale(story: Story) -> str:
 
 def continuation(known: Known) -> Iterator[str]:
     """The lines that lead from what is known to the final response."""
-    story = known.story
+    for step in remaining_steps(known):
+        yield step.line(known.story)
+    yield final_line(known.story, known.story.answer)
+
+
+def remaining_steps(known: Known) -> Iterator[RationaleStep]:
+    """The numbered steps that are missing; `known` grows with them."""
     while not known.concluded:
         known.number += 1
-        header = str(known.number)
-        body = _next_body(known, header)
-        yield f"({header}) {body}"
-    yield final_line(story)
+        yield _next(known, str(known.number))
 
 
-def _next_body(known: Known, header: str) -> str:
-    story = known.story
-    best = known.best
+def _next(known: Known, header: str) -> RationaleStep:
+    story, best = known.story, known.best
     for number, statement in enumerate(story.statements):
         if number not in known.stated and (best is None or best.orders & ~statement.pattern.orders(story.n)):
             known.stated[number] = header
-            return statement_body(story, statement)
+            return RationaleStep(header, statement=number, pattern=statement.pattern)
     step = _next_step(known)
     if known.total is None and step is not None:
         known.total = header
-        return total_body(story)
+        return RationaleStep(header)
     if step is not None:
         premises, pattern, counted = step
         known.orderings.append(Ordering(header, pattern, pattern.orders(story.n), counted))
-        return combination_body(story, premises, pattern)
+        return RationaleStep(header, pattern=pattern, premises=tuple(premises))
     known.concluded = True
-    return conclusion_body(story)
+    return RationaleStep(header, option=story.answer)
 
 
 # -- which step comes next ---------------------------------------------------------------------------------------------
@@ -191,38 +214,43 @@ def show(story: Story, pattern: Pattern) -> str:
     return f'"({first}) {pattern.text(story.names)} ({last})"'
 
 
-def statement_body(story: Story, statement: Claim) -> str:
-    return f"{statement.text}: {show(story, statement.pattern)}."
+def statement_body(story: Story, text: str, pattern: Pattern) -> str:
+    return f"{text}: {show(story, pattern)}."
 
 
-def total_body(story: Story) -> str:
-    listed = story.listed
-    comma = "," if story.n > 2 else ""
-    return f"There are in total {NUMBERS[story.n]} {story.kind}: {', '.join(listed[:-1])}{comma} and {listed[-1]}."
+def total_body(story: Story, number: int, listed: Sequence[str]) -> str:
+    comma = "," if len(listed) > 2 else ""
+    return f"There are in total {NUMBERS[number]} {story.kind}: {', '.join(listed[:-1])}{comma} and {listed[-1]}."
 
 
-def combination_body(story: Story, premises: list[str], pattern: Pattern) -> str:
+def combination_body(story: Story, premises: Sequence[str], pattern: Pattern) -> str:
     named = [f"({header})" for header in premises]
     listed = ", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0]
     return f"Combining {listed} we get the following ordering: {show(story, pattern)}."
 
 
-def conclusion_body(story: Story) -> str:
-    option = story.options[story.answer]
+def conclusion_body(story: Story, number: int) -> str:
+    """That the option with this number holds."""
+    option = story.options[number]
     if len(option.things) > 1:
         return f"According to this ordering, {option.text[0].lower()}{option.text[1:]}."
-    thing = _with_article(story, option.things[0])
-    predicate = _singular_verb(option.predicate)
-    kind = f"{_singular(story.kind)} {'who' if _are_people(story) else 'that'}"
-    return f"According to this ordering, the {kind} {predicate} is {thing}."
+    return reading_body(story, option.things[0], option.predicate)
 
 
-def final_line(story: Story) -> str:
-    option = story.options[story.answer]
-    return f"(Final response) {option.text}. So the answer is ({LETTERS[story.answer]})."
+def reading_body(story: Story, thing: int, predicate: str) -> str:
+    """That `thing` is what `predicate` says, read off the last ordering."""
+    predicate = _singular_verb(predicate)
+    kind = f"{singular(story.kind)} {'who' if _are_people(story) else 'that'}"
+    return f"According to this ordering, the {kind} {predicate} is {with_article(story, thing)}."
 
 
-def _with_article(story: Story, thing: int) -> str:
+def final_line(story: Story, sentence: int, letter: int | None = None) -> str:
+    """With the sentence of one option, and its letter or that of another one."""
+    shown = LETTERS[sentence if letter is None else letter]
+    return f"(Final response) {story.options[sentence].text}. So the answer is ({shown})."
+
+
+def with_article(story: Story, thing: int) -> str:
     """`the quail`, `Ana`: as the options call it."""
     option = next((o for o in story.options if o.things == (thing,)), None)
     if option is None:
@@ -234,19 +262,6 @@ def _with_article(story: Story, thing: int) -> str:
 def _are_people(story: Story) -> bool:
     """Whether the objects are called by proper names."""
     return all(name[0].isupper() for name in story.listed)
-
-
-def _singular(kind: str) -> str:
-    head, _, last = kind.rpartition(" ")
-    if last.lower() in _SINGULARS:
-        last = _SINGULARS[last.lower()]
-    elif last.endswith("ies") and len(last) > 4:
-        last = last[:-3] + "y"
-    elif last.endswith(("ches", "shes", "xes", "sses", "zes")):
-        last = last[:-2]
-    elif last.endswith("s") and not last.endswith("ss"):
-        last = last[:-1]
-    return f"{head} {last}".strip()
 
 
 def _singular_verb(predicate: str) -> str:

@@ -18,6 +18,7 @@ from itertools import product
 
 from tripost_core.errors import DataError
 from tripost_core.problems.base import strip_question
+from tripost_core.problems.nouns import without_kind
 from tripost_core.problems.options import LETTERS, join_options, split_options
 from tripost_core.problems.ordering_patterns import Gap, Pattern, at_place
 from tripost_core.problems.ordering_solver import MAX_OBJECTS, orders_of
@@ -156,11 +157,12 @@ def read_story(question: str) -> Story:
     listed = _listed(listing)
     names = names_of(listed)
     told = [s for s in sentences[place + 1 :] if not s.endswith("?")]
-    readings = [_read(sentence, names) for sentence in (*told, *options)]
+    kind = _kind(intro, len(listed))
+    readings = [_read(sentence, names, kind) for sentence in (*told, *options)]
     if len(options) < 2:
         raise DataError(f"The question has {len(options)} options; it needs at least two.")
     statements, choices = readings[: len(told)], readings[len(told) :]
-    return _solve(text, _kind(intro, len(listed)), listed, names, statements, choices)
+    return _solve(text, kind, listed, names, statements, choices)
 
 
 def _listed(listing: str) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ def _kind(intro: str, count: int) -> str:
 def read_claim(story: Story, sentence: str) -> Claim | None:
     """What a sentence says about the objects of a story; None where it says nothing that can be read."""
     try:
-        reading = _read(sentence, names_of(story.listed))
+        reading = _read(sentence, names_of(story.listed), story.kind)
         pole = reading.what.pole
         if pole is not None and story.sign(pole) is None:
             return None
@@ -227,7 +229,7 @@ class _Reading:
     predicate: str
 
 
-def _read(sentence: str, names: Names) -> _Reading:
+def _read(sentence: str, names: Names, kind: str) -> _Reading:
     text = sentence.strip().rstrip(".!").strip()
     mentions = list(names.find(text))
     if not mentions or mentions[0][1] > 0:
@@ -240,16 +242,10 @@ def _read(sentence: str, names: Names) -> _Reading:
         if relation is not None and thing != subject and _TAIL.fullmatch(text[stop:]):
             return _Reading(text, (subject, thing), relation, predicate)
     elif len(mentions) == 1:
-        position = read_position(predicate) or _with_kind(predicate, names)
+        position = read_position(without_kind(predicate, kind))
         if position is not None:
             return _Reading(text, (subject,), position, predicate)
     raise DataError(f"The sentence {text[:80]!r} says nothing about the order that can be read.")
-
-
-def _with_kind(predicate: str, names: Names) -> Position | None:
-    """A place followed by what the object is: `is the oldest car`."""
-    words = predicate.split()
-    return read_position(" ".join(words[:-1])) if len(words) > 2 else None
 
 
 def _solve(
@@ -275,9 +271,18 @@ def _solve(
             orders &= claim.pattern.orders(n)
         holding = [i for i, claim in enumerate(offered) if not orders & ~claim.pattern.orders(n)]
         if orders and len(holding) == 1:
-            labels = _labels(poles, main, turn)
-            return Story(text, kind, listed, tuple(names.short), labels, tuple(turn.items()), tuple(told), tuple(offered), orders,
-                         holding[0])  # fmt: skip
+            return Story(
+                text=text,
+                kind=kind,
+                listed=listed,
+                names=tuple(names.short),
+                labels=_labels(poles, main, turn),
+                axes=tuple(turn.items()),
+                statements=tuple(told),
+                options=tuple(offered),
+                orders=orders,
+                answer=holding[0],
+            )
     if others or not orders:
         raise DataError("The statements of the question contradict each other.")
     letters = ", ".join(LETTERS[i] for i in holding) or "none"
