@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tripost_core.experts.base import Verdict
+from tripost_core.experts.scripted.logical_deduction_board import Board, Complaint
 from tripost_core.experts.scripted.logical_deduction_checks import (
-    Board,
-    Complaint,
     check_answer,
     check_combination,
     check_conclusion,

@@ -7,80 +7,32 @@ order that they leave. Any route passes, in any order and in any wording of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from typing import NamedTuple
 
+from tripost_core.experts.scripted.logical_deduction_board import (
+    Board,
+    Complaint,
+    Part,
+    listed,
+    parts_of,
+    shown,
+    tight,
+)
 from tripost_core.experts.scripted.logical_deduction_lines import (
     PLACES,
     Answer,
     Combination,
     Conclusion,
     Drawing,
-    Span,
     Statement,
     Total,
 )
-from tripost_core.problems.logical_rationale import Known, Ordering
-from tripost_core.problems.logical_statements import Claim, Names, Story, names_of, place_pattern, read_claim
+from tripost_core.problems.logical_rationale import Ordering
+from tripost_core.problems.logical_statements import Claim, place_pattern, read_claim
 from tripost_core.problems.options import LETTERS
-from tripost_core.problems.ordering_patterns import Gap, Pattern
+from tripost_core.problems.ordering_patterns import Pattern
 from tripost_core.problems.ordering_solver import orders_of
 from tripost_core.problems.ordering_words import Pole, Position
-
-_SHOWN = 40
-"""Longest text of an attempt, in characters, that a reason repeats in full."""
-
-
-class Complaint(NamedTuple):
-    """What is wrong with a line: the segment is `body[start:end]`."""
-
-    error_class: str
-    start: int
-    end: int
-    reason: str
-
-
-@dataclass
-class Board:
-    """What an attempt has established so far. `grounds`: the orders that each step leaves, by header; `turn`: which
-    way round the last pattern was written."""
-
-    known: Known
-    grounds: dict[str, int] = field(default_factory=dict)
-    turn: int = 1
-
-    @property
-    def story(self) -> Story:
-        return self.known.story
-
-    @property
-    def names(self) -> Names:
-        return names_of(self.story.listed)
-
-    def name(self, thing: int) -> str:
-        return self.story.names[thing]
-
-    @property
-    def all_told(self) -> int:
-        """The orders that all steps together leave."""
-        left = orders_of(self.story.n).all
-        for orders in self.grounds.values():
-            left &= orders
-        return left
-
-
-def shown(text: str) -> str:
-    """A part of the attempt as a reason repeats it: short, printable, without double quotes."""
-    text = "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).replace('"', "'").strip()
-    return f"'{text}'"
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
 
 # -- what every pattern has to be --------------------------------------------------------------------------------------
 
@@ -88,66 +40,30 @@ def listed(names: Sequence[str]) -> str:
 def _check_drawing(drawing: Drawing, body: str, board: Board) -> Complaint | None:
     """Its labels and objects, whatever it is to say."""
     if drawing.bad_label is not None:
-        first, last = board.story.labels
-        reason = (
-            f"{shown(body[slice(*drawing.bad_label)])} is not an end of this order, which goes from {first} to {last}"
-        )
+        ends = " to ".join(board.story.labels)
+        reason = f"{shown(body[slice(*drawing.bad_label)])} is not an end of this order, which goes from {ends}"
         return Complaint("wrong_label", *drawing.bad_label, reason)
     if drawing.foreign:
         span = drawing.foreign[0]
         return Complaint("invented_object", *span, f"{shown(body[slice(*span)])} is not one of the objects")
     for i, thing in enumerate(drawing.things):
         if thing in drawing.things[:i]:
-            first = drawing.thing_spans[drawing.things.index(thing)]
+            earlier = drawing.thing_spans[drawing.things.index(thing)]
             reason = f"{board.name(thing)} stands in this order twice"
-            return Complaint("duplicated_object", first.start, drawing.thing_spans[i].end, reason)
+            return Complaint("duplicated_object", earlier.start, drawing.thing_spans[i].end, reason)
     if not drawing.things:
-        return Complaint("unparsable_step", *_tight(drawing.span, body), "it names no object")
+        return Complaint("unparsable_step", *tight(drawing.span, body), "it names no object")
     pattern, n = Pattern(drawing.things, drawing.gaps), board.story.n
     if pattern.least > n:
         reason = f"there are {n} objects, but this order has {pattern.least} places"
-        return Complaint("wrong_number", *_tight(drawing.span, body), reason)
+        return Complaint("wrong_number", *tight(drawing.span, body), reason)
     if not any(gap.open for gap in pattern.gaps) and pattern.least < n:
         lost = [board.name(thing) for thing in range(n) if thing not in drawing.things]
         if all(gap.least == 0 for gap in pattern.gaps):
-            return Complaint("lost_object", *_tight(drawing.span, body), f"this order leaves out {listed(lost)}")
+            return Complaint("lost_object", *tight(drawing.span, body), f"this order leaves out {listed(lost)}")
         reason = f"there are {n} objects, but this order has {pattern.least} places"
-        return Complaint("wrong_number", *_tight(drawing.span, body), reason)
+        return Complaint("wrong_number", *tight(drawing.span, body), reason)
     return None
-
-
-def _tight(span: Span, body: str) -> Span:
-    """Without white space at its ends; of something empty, the quotation marks around it."""
-    text = body[span.start : span.end]
-    start, end = span.start + len(text) - len(text.lstrip()), span.end - len(text) + len(text.rstrip())
-    return Span(start, end) if start < end else Span(span.start - 1, span.end + 1)
-
-
-class _Part(NamedTuple):
-    """A part of a pattern that says something on its own: a thing's distance to an end, or to the next thing."""
-
-    pattern: Pattern
-    span: Span
-    first: int | None
-    second: int | None
-    gap: Gap
-
-
-def _parts(drawing: Drawing, turn: int) -> Iterator[_Part]:
-    """From left to right as written; `pattern` in the story's direction."""
-    wide = Gap(open=True)
-    spans, things, gaps = drawing.thing_spans, drawing.things, drawing.gaps
-
-    def part(things: tuple[int, ...], gaps: tuple[Gap, ...]) -> Pattern:
-        pattern = Pattern(things, gaps)
-        return pattern if turn > 0 else pattern.mirrored
-
-    yield _Part(part(things[:1], (gaps[0], wide)), Span(drawing.span.start, spans[0].end), None, things[0], gaps[0])
-    for i in range(len(things) - 1):
-        pair = part(things[i : i + 2], (wide, gaps[i + 1], wide))
-        yield _Part(pair, Span(spans[i].start, spans[i + 1].end), things[i], things[i + 1], gaps[i + 1])
-    last = Span(spans[-1].start, drawing.span.end)
-    yield _Part(part(things[-1:], (wide, gaps[-1])), last, things[-1], None, gaps[-1])
 
 
 def _turn_of(drawing: Drawing, board: Board) -> int:
@@ -212,11 +128,11 @@ def _check_meaning(drawing: Drawing, claim: Claim, body: str, board: Board) -> C
     if orders == meant:
         return None
     if orders and not meant & ~orders:
-        start, end = _tight(drawing.span, body)
+        start, end = tight(drawing.span, body)
         return Complaint("incomplete_pattern", start, end, f"it does not show {_missing(claim, board)}")
-    wrong = next((part for part in _parts(drawing, turn) if meant & ~part.pattern.orders(n)), None)
+    wrong = next((part for part in parts_of(drawing, turn) if meant & ~part.pattern.orders(n)), None)
     assert wrong is not None
-    start, end = _tight(wrong.span, body)
+    start, end = tight(wrong.span, body)
     if len(claim.things) == 2:
         first, second = (board.name(thing) for thing in claim.pattern.things)
         reason = f"it says only that {first} comes before {second}, counted from {board.story.labels[0]}"
@@ -289,12 +205,12 @@ def _check_following(line: Combination, body: str, board: Board, headers: list[s
     n, turn = board.story.n, _turn_of(line.drawing, board)
     if not left & ~line.drawing.pattern(turn).orders(n):
         return None
-    parts = [part for part in _parts(line.drawing, turn) if left & ~part.pattern.orders(n)]
+    parts = [part for part in parts_of(line.drawing, turn) if left & ~part.pattern.orders(n)]
     assert parts, "a pattern says no more than its parts"
     contradicted = [part for part in parts if not left & part.pattern.orders(n)]
     reversed_pairs = (part for part in contradicted if _is_reversed(part, left, turn, board))
     wrong = next(reversed_pairs, (contradicted or parts)[0])
-    start, end = _tight(wrong.span, body)
+    start, end = tight(wrong.span, body)
     cited = list(dict.fromkeys(headers))
     named = f"step{'s' * (len(cited) > 1)} {listed([f'({header})' for header in cited])}"
     if contradicted:
@@ -307,7 +223,7 @@ def _check_following(line: Combination, body: str, board: Board, headers: list[s
     return Complaint("unsupported_step", start, end, f"{named} {_left_open(wrong, left, turn, board)}")
 
 
-def _is_reversed(part: _Part, left: int, turn: int, board: Board) -> bool:
+def _is_reversed(part: Part, left: int, turn: int, board: Board) -> bool:
     if part.first is None or part.second is None:
         return False
     return not left & ~orders_of(board.story.n).before(*_in_story(part.second, part.first, turn))
@@ -319,7 +235,7 @@ def _in_story(first: int, second: int, turn: int) -> tuple[int, int]:
 
 
 def _contradicted(
-    part: _Part, left: int, turn: int, board: Board, named: str, start: int, end: int
+    part: Part, left: int, turn: int, board: Board, named: str, start: int, end: int
 ) -> tuple[str, int, int, str]:
     """Class, span and reason where the named steps rule a part out."""
     world = orders_of(board.story.n)
@@ -349,7 +265,7 @@ def _span_of_numbers(least: int, most: int) -> str:
     return f"are {least} to {most} objects"
 
 
-def _left_open(part: _Part, left: int, turn: int, board: Board) -> str:
+def _left_open(part: Part, left: int, turn: int, board: Board) -> str:
     world = orders_of(board.story.n)
     if part.first is not None and part.second is not None:
         first, second = board.name(part.first), board.name(part.second)
@@ -360,9 +276,8 @@ def _left_open(part: _Part, left: int, turn: int, board: Board) -> str:
     thing = part.second if part.first is None else part.first
     assert thing is not None
     from_start = (part.first is None) == (turn > 0)
-    return (
-        f"leave open how many objects are before {board.name(thing)}, counted from {board.story.labels[not from_start]}"
-    )
+    label = board.story.labels[0 if from_start else 1]
+    return f"leave open how many objects are before {board.name(thing)}, counted from {label}"
 
 
 def take_ordering(line: Combination, header: str, board: Board) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tripost_core.problems.logical_statements import Names, Story, names_of
+from tripost_core.problems.nouns import without_kind
 from tripost_core.problems.ordering_patterns import Gap, Pattern
 from tripost_core.problems.ordering_words import NUMBERS, Position, read_label, read_position
 
@@ -34,13 +35,15 @@ _TOTAL = re.compile(r"there (?:are|were|is) (?:(?:in total|a total of|only)\s)?(
 _COUNT = re.compile(r"\b(?P<number>" + "|".join(NUMBERS) + r"|[0-9]{1,2})\b", re.I)
 _ITEM = re.compile(r"(?P<item>[^,]+?)\s*(?:,\s*(?:and\s+)?|$)", re.I)
 _LEAD_IN = re.compile(
-    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:according to|from|based on|by|in) (?:this|that|the|these)\b[^,]{0,60},\s*)?",
+    r"(?:(?:so|thus|therefore|hence),?\s+)?"
+    r"(?:(?:according to|from|based on|by|in) (?:this|that|the|these)\b[^,]{0,60},\s*)?",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(r"\([^()]*\)")
 _COPULA = re.compile(r"\s*(?:\b(?:is|are|was|were|must be|has to be)|:)\s*$", re.IGNORECASE)
 _ANSWER = re.compile(
-    r"(?:\b(?:so|therefore|thus|hence),?\s+)?(?P<phrase>the (?:correct )?answer is:?\s*(?P<letter>\(?[A-Za-z]\)?)(?!\w))"
+    r"(?:\b(?:so|therefore|thus|hence),?\s+)?"
+    r"(?P<phrase>the (?:correct )?answer is:?\s*(?P<letter>\(?[A-Za-z]\)?)(?!\w))"
     r"(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -141,7 +144,7 @@ def read_line(body: str, story: Story, final: bool) -> Line:
         return _read_drawn(body, quoted)
     if match := _TOTAL.match(body):
         return _read_total(body, match, names)
-    return _read_conclusion(body, names)
+    return _read_conclusion(body, story, names)
 
 
 def _read_drawn(body: str, drawing: Drawing) -> Line:
@@ -269,7 +272,7 @@ def _items(body: str, start: int, end: int, names: Names) -> Iterator[Span]:
             yield span
 
 
-def _read_conclusion(body: str, names: Names) -> Conclusion | Unreadable:
+def _read_conclusion(body: str, story: Story, names: Names) -> Conclusion | Unreadable:
     body = _ASIDE.sub(lambda aside: " " * len(aside[0]), body)  # the spans stay what they are
     lead = _LEAD_IN.match(body)
     start = lead.end() if lead else 0
@@ -286,8 +289,7 @@ def _read_conclusion(body: str, names: Names) -> Conclusion | Unreadable:
         said = _COPULA.sub("", body[start:first])
     else:
         return Unreadable(start, "this is no step of an ordering")
-    words = said.split()
-    position = read_position(" ".join(words)) or read_position(" ".join(words[:-1]))
+    position = read_position(without_kind(" ".join(said.split()), story.kind))
     if position is None:
         return Unreadable(start, "it gives no place in an ordering")
     return Conclusion(Span(start, end), thing, Span(first, last), position)
