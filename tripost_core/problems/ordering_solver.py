@@ -63,9 +63,12 @@ class Orders:
         found = [d for d in range(1 - self.n, self.n) if d and orders & self.apart(first, second, d)]
         return found[0], found[-1]
 
-    def only(self, orders: int) -> tuple[int, ...] | None:
-        """The order that a set of one holds, None for any other set."""
-        return self.permutations[orders.bit_length() - 1] if orders.bit_count() == 1 else None
+    def alone(self, order: tuple[int, ...]) -> int:
+        """The set of this one order."""
+        found = self.all
+        for place, thing in enumerate(order):
+            found &= self._at[thing][place]
+        return found
 
 
 @lru_cache(maxsize=MAX_OBJECTS)

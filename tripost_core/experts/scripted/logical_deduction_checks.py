@@ -168,14 +168,14 @@ def check_total(line: Total, body: str, board: Board) -> Complaint | None:
     story = board.story
     if line.number is not None and line.number != story.n:
         return Complaint("wrong_number", *line.number_span, f"the question lists {story.n} objects")
-    found: dict[int, Span] = {}
+    found: set[int] = set()
     for span in line.items:
         thing = board.names.one(body[slice(*span)])
         if thing is None:
             return Complaint("invented_object", *span, f"{shown(body[slice(*span)])} is not one of the objects")
         if thing in found:
             return Complaint("duplicated_object", *span, f"{board.name(thing)} has already been listed")
-        found[thing] = span
+        found.add(thing)
     lost = [board.name(thing) for thing in range(story.n) if thing not in found]
     if lost:
         return Complaint("lost_object", *line.span, f"{listed(lost)} got lost")
