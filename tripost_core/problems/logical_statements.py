@@ -43,7 +43,7 @@ _PREAMBLE = re.compile(
     r"The statements are logically consistent within each paragraph\.\s*",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)(?<=[.!?])\s+(?=[A-Z\"'])")
+_SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<=[.!?])\s+(?=[A-Z\"'])")
 _ARTICLE = re.compile(r"^(?:an?|the) ", re.IGNORECASE)
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
 _TAIL = re.compile(r"(?:(?: (?:on|in|at|along|from|of|by|inside|during) (?:the|a|an|this|that|all)\b)[\w ]*)?")

@@ -41,11 +41,13 @@ def _check_drawing(drawing: Drawing, body: str, board: Board) -> Complaint | Non
     """Its labels and objects, whatever it is to say."""
     if drawing.bad_label is not None:
         ends = " to ".join(board.story.labels)
-        reason = f"{shown(body[slice(*drawing.bad_label)])} is not an end of this order, which goes from {ends}"
+        reason = f"this order has no end {shown(body[slice(*drawing.bad_label)])}, it goes from {ends}"
         return Complaint("wrong_label", *drawing.bad_label, reason)
     if drawing.foreign:
         span = drawing.foreign[0]
-        return Complaint("invented_object", *span, f"{shown(body[slice(*span)])} is not one of the objects")
+        return Complaint(
+            "invented_object", *span, f"the question does not have {shown(body[slice(*span)])} among its objects"
+        )
     for i, thing in enumerate(drawing.things):
         if thing in drawing.things[:i]:
             earlier = drawing.thing_spans[drawing.things.index(thing)]
@@ -172,7 +174,9 @@ def check_total(line: Total, body: str, board: Board) -> Complaint | None:
     for span in line.items:
         thing = board.names.one(body[slice(*span)])
         if thing is None:
-            return Complaint("invented_object", *span, f"{shown(body[slice(*span)])} is not one of the objects")
+            return Complaint(
+                "invented_object", *span, f"the question does not have {shown(body[slice(*span)])} among its objects"
+            )
         if thing in found:
             return Complaint("duplicated_object", *span, f"{board.name(thing)} has already been listed")
         found.add(thing)
