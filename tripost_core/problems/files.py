@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from tripost_core.errors import DataError
 
@@ -26,8 +26,8 @@ class Example(TypedDict):
     answer: str | list[str]
     rationale: str | None
     place: str
-    options: Any
-    """What stands beside the question: text, a list, a mapping, or None; see `problems.options`."""
+    options: NotRequired[Any]
+    """Options beside the question: text, a list or a mapping; see `problems.options`."""
 
 
 def read_examples(path: Path | str) -> list[Example]:
@@ -133,9 +133,10 @@ def _example(row: Any, question_key: str, answer: Any, place: str) -> Example:
     options = row.get("options")
     if options is None and isinstance(row.get("target_scores"), dict):
         options = list(row["target_scores"])
-    return Example(
-        question=question, answer=_answer(answer, place), rationale=rationale, place=place, options=options or None
-    )
+    example = Example(question=question, answer=_answer(answer, place), rationale=rationale, place=place)
+    if options:
+        example["options"] = options
+    return example
 
 
 def _answer(answer: Any, place: str) -> str | list[str]:

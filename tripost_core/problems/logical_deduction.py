@@ -81,7 +81,7 @@ class LogicalDeduction:
         problems = []
         for example in read_examples(path):
             try:
-                story = read_story(with_options(example["question"], example["options"]))
+                story = read_story(with_options(example["question"], example.get("options")))
             except DataError as error:
                 raise DataError(f"{example['place']}: {error}") from None
             answer = example["answer"]

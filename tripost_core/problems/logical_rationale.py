@@ -128,7 +128,8 @@ def _next_step(known: Known) -> tuple[list[str], Pattern, bool] | None:
     ordering says all that the statements leave."""
     story, best = known.story, known.best
     numbers = tuple(sorted(known.stated))
-    found = plan_step(story, best and best.pattern, bool(best and best.counted), numbers)
+    patterns = tuple(statement.pattern for statement in story.statements)
+    found = plan_step(story.n, patterns, best and best.pattern, bool(best and best.counted), numbers)
     if found is None:
         return None
     uses_best, used, uses_total, pattern = found
@@ -144,11 +145,11 @@ def _next_step(known: Known) -> tuple[list[str], Pattern, bool] | None:
 
 @lru_cache(maxsize=8192)
 def plan_step(
-    story: Story, best: Pattern | None, counted: bool, numbers: tuple[int, ...]
+    n: int, statements: tuple[Pattern, ...], best: Pattern | None, counted: bool, numbers: tuple[int, ...]
 ) -> tuple[bool, tuple[int, ...], bool, Pattern] | None:
-    """(whether the best pattern is used, statements used, whether the number of objects is, the new pattern)."""
-    n = story.n
-    patterns = {i: story.statements[i].pattern for i in numbers}
+    """(whether the best pattern is used, statements used, whether the number of objects is, the new pattern), with the
+    statements of these `numbers` at hand; None where nothing can be added."""
+    patterns = {i: statements[i] for i in numbers}
     sets = {i: pattern.orders(n) for i, pattern in patterns.items()}
     if best is None:
         for i, j in combinations(numbers, 2):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import NamedTuple
 
 from tripost_core.errors import DataError
 from tripost_core.problems.base import strip_question
@@ -44,6 +45,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<=[.!?])\s+(?=[A-Z\"'])")
+_TOKEN = re.compile(r"\w+(?:['-]\w+)*|[^\w\s]")
 _ARTICLE = re.compile(r"^(?:an?|the) ", re.IGNORECASE)
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
 _TAIL = re.compile(r"(?:(?: (?:on|in|at|along|from|of|by|inside|during) (?:the|a|an|this|that|all)\b)[\w ]*)?")
@@ -101,30 +103,61 @@ class Story:
         return None if turn is None else turn * pole.sign
 
 
+class Mention(NamedTuple):
+    """An object in a text: `text[start:end]` with its article, `text[name_start:end]` without."""
+
+    thing: int
+    start: int
+    end: int
+    name_start: int
+
+
 class Names:
-    """The objects of a story, found in text: with or without article, plural or singular, whole or by short name."""
+    """The objects of a story, found in text: with or without article, plural or singular, whole or by short name.
+
+    Found by words, not by an expression of all names: compiling one takes longer than reading a whole question.
+    """
 
     def __init__(self, listed: Sequence[str]) -> None:
         self.full = [_ARTICLE.sub("", name) for name in listed]
         self.short = _short_names(self.full)
-        aliases: dict[str, int] = {}
+        self._things: dict[tuple[str, ...], int] = {}
         for forms in (self.full, self.short):
             for thing, name in enumerate(forms):
                 for alias in _numbers(name.lower()):
-                    aliases.setdefault(alias, thing)
-        self.aliases = aliases
-        alternatives = "|".join(re.escape(alias) for alias in sorted(aliases, key=len, reverse=True))
-        self.pattern = re.compile(rf"(?<![\w-])(?:(?:the|an?) )?(?P<name>{alternatives})(?![\w-])", re.IGNORECASE)
+                    self._things.setdefault(tuple(_TOKEN.findall(alias)), thing)
+        self._first_words = {words[0] for words in self._things}
+        self._lengths = sorted({len(words) for words in self._things}, reverse=True)
 
-    def find(self, text: str, start: int = 0) -> Iterator[tuple[int, int, int]]:
-        """(object, start, end) of every mention, articles included."""
-        for match in self.pattern.finditer(text, start):
-            yield self.aliases[match["name"].lower()], match.start(), match.end()
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Mention]:
+        """Every mention between `start` and `end`, from left to right, the longest name that fits."""
+        tokens = list(_TOKEN.finditer(text, start, len(text) if end is None else end))
+        words = [token[0].lower() for token in tokens]
+        i = 0
+        while i < len(tokens):
+            first = i + 1 if words[i] in ("the", "a", "an") else i
+            found = self._at(words, i) or (self._at(words, first) if first > i else None)
+            if found is None:
+                i += 1
+                continue
+            thing, begins, ends = found
+            yield Mention(thing, tokens[i].start(), tokens[ends - 1].end(), tokens[begins].start())
+            i = ends
+
+    def _at(self, words: list[str], i: int) -> tuple[int, int, int] | None:
+        if i >= len(words) or words[i] not in self._first_words:
+            return None
+        for length in self._lengths:
+            thing = self._things.get(tuple(words[i : i + length]))
+            if thing is not None and i + length <= len(words):
+                return thing, i, i + length
+        return None
 
     def one(self, text: str) -> int | None:
         """The object that the whole text names."""
-        match = self.pattern.fullmatch(text.strip())
-        return self.aliases[match["name"].lower()] if match else None
+        text = text.strip()
+        mention = next(self.find(text), None)
+        return mention.thing if mention and (mention.start, mention.end) == (0, len(text)) else None
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -232,12 +265,12 @@ class _Reading:
 def _read(sentence: str, names: Names, kind: str) -> _Reading:
     text = sentence.strip().rstrip(".!").strip()
     mentions = list(names.find(text))
-    if not mentions or mentions[0][1] > 0:
+    if not mentions or mentions[0].start > 0:
         raise DataError(f"The sentence {text[:80]!r} does not begin with one of the objects.")
-    subject, _, end = mentions[0]
+    subject, end = mentions[0].thing, mentions[0].end
     predicate = text[end:].strip()
     if len(mentions) == 2:
-        thing, start, stop = mentions[1]
+        thing, start, stop, _ = mentions[1]
         relation = read_relation(text[end:start].strip())
         if relation is not None and thing != subject and _TAIL.fullmatch(text[stop:]):
             return _Reading(text, (subject, thing), relation, predicate)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from tripost_core.problems.ordering_solver import Orders, orders_of
 
@@ -21,8 +21,7 @@ _FAR = 99
 """A distance that no ordering has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """`least` objects, or at least so many where it is `open`."""
 
     least: int = 0
@@ -33,15 +32,11 @@ class Gap:
         return " ".join(["?"] * self.least + ["??"] * self.open)
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """`gaps[i]` stands before `things[i]`, the last gap after the last thing: one gap more than things."""
 
     things: tuple[int, ...]
     gaps: tuple[Gap, ...]
-
-    def __post_init__(self) -> None:
-        assert len(self.gaps) == len(self.things) + 1, self
 
     @property
     def exact(self) -> bool:
@@ -67,13 +62,14 @@ class Pattern:
 
     def orders(self, n: int) -> int:
         """The orders of `n` objects that fit; none where an object is named twice or there are too many."""
-        if len(set(self.things)) < len(self.things) or self.least > n:
-            return 0
         return _fitting(self, n)
 
 
 @lru_cache(maxsize=65_536)
 def _fitting(pattern: Pattern, n: int) -> int:
+    assert len(pattern.gaps) == len(pattern.things) + 1, pattern
+    if len(set(pattern.things)) < len(pattern.things) or pattern.least > n:
+        return 0
     world = orders_of(n)
     spare = n - pattern.least
     found = 0

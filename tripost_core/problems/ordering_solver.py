@@ -28,7 +28,8 @@ class Orders:
             for place, thing in enumerate(order):
                 at[thing][place] |= bit
         self._at = at
-        self._later: dict[tuple[int, int, int], int] = {}
+        self._apart: dict[tuple[int, int, int], int] = {}
+        self._before: dict[tuple[int, int], int] = {}
 
     def at(self, thing: int, place: int) -> int:
         """The orders with object `thing` at `place`; none where there is no such place."""
@@ -37,22 +38,21 @@ class Orders:
     def apart(self, first: int, second: int, distance: int) -> int:
         """The orders in which `second` stands exactly `distance` places after `first`."""
         key = (first, second, distance)
-        if key not in self._later:
+        if key not in self._apart:
             found = 0
             for place in range(max(0, -distance), min(self.n, self.n - distance)):
                 found |= self._at[first][place] & self._at[second][place + distance]
-            self._later[key] = found
-        return self._later[key]
+            self._apart[key] = found
+        return self._apart[key]
 
     def before(self, first: int, second: int) -> int:
         """The orders in which `first` stands somewhere before `second`."""
-        return self._range(first, second, 1)
-
-    def _range(self, first: int, second: int, least: int) -> int:
-        found = 0
-        for distance in range(least, self.n):
-            found |= self.apart(first, second, distance)
-        return found
+        if (first, second) not in self._before:
+            found = 0
+            for distance in range(1, self.n):
+                found |= self.apart(first, second, distance)
+            self._before[first, second] = found
+        return self._before[first, second]
 
     def places(self, orders: int, thing: int) -> list[int]:
         """The places at which `thing` stands in some of the orders."""

@@ -60,10 +60,10 @@ def _miscopied(gold: Gold, rng: random.Random) -> Error | None:
     mentions = list(names_of(story.listed).find(claim.text))
     others = [mentioned(story, thing) for thing in rng.sample(range(story.n), story.n) if thing not in claim.things]
     if len(mentions) == 2 and rng.random() < 0.5:
-        (_, a, b), (_, c, d) = mentions
+        (_, a, b, _), (_, c, d, _) = mentions
         text = capital(claim.text[c:d]) + claim.text[b:c] + small(claim.text[a:b], story)
     elif others:
-        _, start, end = rng.choice(mentions)
+        _, start, end, _ = rng.choice(mentions)
         name = others[0] if start else capital(others[0])
         text = claim.text[:start] + name + claim.text[end:]
     else:
@@ -113,7 +113,7 @@ def _wrong_number(gold: Gold, rng: random.Random) -> Error | None:
     gaps = list(step.pattern.gaps)
     i = rng.randrange(len(gaps))
     gaps[i] = Gap(gaps[i].least + story.n - step.pattern.least + 1, gaps[i].open)
-    return Error(step, combination_body(story, step.premises, replace(step.pattern, gaps=tuple(gaps))), anything)
+    return Error(step, combination_body(story, step.premises, step.pattern._replace(gaps=tuple(gaps))), anything)
 
 
 def _lost(gold: Gold, rng: random.Random) -> Error | None:

@@ -68,7 +68,7 @@ class Error:
 def mentioned(story: Story, thing: int) -> str:
     """An object as the sentences of the story call it, within a sentence."""
     for sentence in (*story.options, *story.statements):
-        for found, start, end in names_of(story.listed).find(sentence.text):
+        for found, start, end, _ in names_of(story.listed).find(sentence.text):
             if found == thing:
                 return small(sentence.text[start:end], story)
     return story.names[thing]

@@ -37,7 +37,7 @@ from tripost_core.experts.scripted.logical_deduction_lines import (
 )
 from tripost_core.problems.base import Problem
 from tripost_core.problems.logical_deduction import TASK
-from tripost_core.problems.logical_rationale import Known, continuation
+from tripost_core.problems.logical_rationale import Known, continuation, statement_body
 from tripost_core.problems.logical_statements import Story, read_story
 from tripost_core.problems.ordering_solver import orders_of
 from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
@@ -66,6 +66,8 @@ class Walk:
         self.story = story
         self.board = Board(Known(story))
         self.finished = False
+        # Statements as the gold rationale writes them are most lines of most attempts and need no reading.
+        self._gold = {statement_body(story, s.text, s.pattern): i for i, s in enumerate(story.statements)}
 
     @property
     def next_header(self) -> str:
@@ -94,16 +96,16 @@ class Walk:
 
     def _follow(self, header: str, body: str, before_final: bool) -> Complaint | None:
         board = self.board
+        if (number := self._gold.get(body)) is not None and header != FINAL:
+            self._take_statement(header, self.story.statements[number].pattern.orders(self.story.n), 1, number)
+            return None
         line = read_line(body, self.story, final=header == FINAL)
         match line:
             case Statement():
                 complaint, number = check_statement(line, body, board)
                 if complaint is None:
                     turn = line.drawing.turn or board.turn
-                    board.turn = turn
-                    board.grounds[header] = line.drawing.pattern(turn).orders(self.story.n)
-                    if number is not None:
-                        board.known.stated.setdefault(number, header)
+                    self._take_statement(header, line.drawing.pattern(turn).orders(self.story.n), turn, number)
                 return complaint
             case Total():
                 complaint = check_total(line, body, board)
@@ -125,6 +127,12 @@ class Walk:
                 if start == end:  # the line breaks off: what there is of it
                     start, end = _clip(body, 0)
                 return Complaint("unparsable_step", start, end, line.reason)
+
+    def _take_statement(self, header: str, orders: int, turn: int, number: int | None) -> None:
+        self.board.turn = turn
+        self.board.grounds[header] = orders
+        if number is not None:
+            self.board.known.stated.setdefault(number, header)
 
 
 class LogicalDeductionExpert:

@@ -7,7 +7,7 @@ order that they leave. Any route passes, in any order and in any wording of the 
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
+from collections import Counter
 
 from tripost_core.experts.scripted.logical_deduction_board import (
     Board,
@@ -95,7 +95,9 @@ def _lower(text: str) -> str:
 
 
 def _likeness(a: str, b: str) -> float:
-    return SequenceMatcher(None, a, b[:200], autojunk=False).ratio()
+    """Share of the words that two sentences have in common."""
+    first, second = Counter(a.lower().split()), Counter(b.lower().split())
+    return 2 * (first & second).total() / max(1, first.total() + second.total())
 
 
 def _meant(line: Statement, board: Board) -> tuple[int | None, Claim | None]:

@@ -197,6 +197,7 @@ def _draw(body: str, start: int, end: int, story: Story, names: Names) -> Drawin
     spans: list[Span] = []
     foreign: list[Span] = []
     gaps = [Gap()]
+    mentions = {mention.start: mention for mention in names.find(body, start, end)}
     at = start
     while at < end:
         if match := _BETWEEN.match(body, at, end):
@@ -205,11 +206,11 @@ def _draw(body: str, start: int, end: int, story: Story, names: Names) -> Drawin
             marks = match.end() - at
             gaps[-1] = Gap(gaps[-1].least + marks % 2, open=gaps[-1].open or marks > 1)
             at = match.end()
-        elif match := names.pattern.match(body, at, end):
-            things.append(names.aliases[match["name"].lower()])
-            spans.append(Span(*match.span("name")))
+        elif mention := mentions.get(at):
+            things.append(mention.thing)
+            spans.append(Span(mention.name_start, mention.end))
             gaps.append(Gap())
-            at = match.end()
+            at = mention.end
         else:
             match = _FOREIGN.match(body, at, end)
             assert match is not None
@@ -279,10 +280,10 @@ def _read_conclusion(body: str, story: Story, names: Names) -> Conclusion | Unre
     end = len(body.rstrip().rstrip(".").rstrip())
     while start < end and body[start].isspace():
         start += 1
-    mentions = [mention for mention in names.find(body, start) if mention[1] < end]
+    mentions = list(names.find(body, start, end))
     if len(mentions) != 1:
         return Unreadable(start, "this is no step of an ordering")
-    thing, first, last = mentions[0]
+    thing, first, last, _ = mentions[0]
     if first == start:
         said = body[last:end]
     elif last == end:
