@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tripost_core.config import RunConfig, load_config
+from tripost_core.problems import TASKS
 
 ROOT = Path(__file__).parents[1]
 RUN_CONFIGS = sorted(path for path in (ROOT / "deployments").glob("*.yaml") if path.name != "prefect.yaml")
@@ -44,7 +45,7 @@ def test_run_config_loads_and_starts_with_its_command(path):
 
 
 def test_there_are_run_configs():
-    assert {path.stem for path in RUN_CONFIGS} >= {"debug", "multistep_arithmetic", "word_sorting"}
+    assert {path.stem for path in RUN_CONFIGS} >= {"debug", *TASKS}
 
 
 def test_iterate_is_the_main_job_with_heavy_stages_on_the_pool():

@@ -16,7 +16,7 @@ from tripost_core.oracle import oracle_lines
 from tripost_core.problems import TASKS, load_task
 from tripost_core.trajectory import Attempt, Feedback
 
-MSA, WS = "multistep_arithmetic", "word_sorting"
+MSA, WS, LD = "multistep_arithmetic", "word_sorting", "logical_deduction"
 NEW_FIELDS = {
     "rationale": {"rationale", "answer"},
     "feedback": {"correct", "feedback", "error_step", "error_segment", "error_class"},
@@ -24,6 +24,13 @@ NEW_FIELDS = {
 }
 EXPRESSION = "((-2 - -3 * -7) - (-5 * -4 - 2)) ="
 WORDS = "Sort the following words alphabetically:\nList: alchemist pliable adsorbate"
+STORY = (
+    "On a wire, there are three birds: a wren, a tit, and a robin. The robin is to the right of the tit. "
+    "The wren is the leftmost."
+)
+OPTIONS = ["The wren is the rightmost.", "The tit is the rightmost.", "The robin is the rightmost."]
+CHOICE = f"{STORY}\nOptions:\n(A) {OPTIONS[0]}\n(B) {OPTIONS[1]}\n(C) {OPTIONS[2]}"
+QUESTIONS = {MSA: EXPRESSION, WS: WORDS, LD: CHOICE}
 
 
 def ask(mode, task, *rows):
@@ -62,9 +69,23 @@ def test_every_spelling_of_a_question_is_the_same_question(task, questions):
     assert len({answer["rationale"] for answer in answers}) == 1
 
 
+@pytest.mark.parametrize(
+    "options", [OPTIONS, CHOICE.partition("Options:\n")[2], dict(zip("ABC", OPTIONS, strict=True)), None]
+)
+def test_options_stand_in_the_question_or_beside_it(options):
+    row = {"question": CHOICE} if options is None else {"question": STORY, "options": options}
+    told = one("rationale", LD, **row)
+    assert told["answer"] == "C" and told["rationale"].split("\n")[-1].endswith("So the answer is (C).")
+    judged = one("feedback", LD, **row, attempt=told["rationale"].replace("(C)", "(B)"))
+    assert (judged["correct"], judged["error_step"], judged["error_segment"]) == (False, "final", "the answer is (B)")
+    attempt = told["rationale"].replace("(C)", "(B)")
+    mended = one("improve", LD, **row, attempt=attempt, feedback=judged["feedback"])
+    assert mended["improved"] == told["rationale"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_gold_rationale_is_correct_and_terminal_feedback_changes_nothing(task):
-    question = EXPRESSION if task == MSA else WORDS
+    question = QUESTIONS[task]
     gold = one("rationale", task, question=question)["rationale"]
     judged = one("feedback", task, question=question, attempt=gold)
     assert judged["correct"] is True and Feedback.parse(judged["feedback"]).terminal
@@ -75,7 +96,7 @@ def test_the_gold_rationale_is_correct_and_terminal_feedback_changes_nothing(tas
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("opening", ["", "Updated "])
 def test_an_answer_header_is_tolerated(task, opening):
-    question = EXPRESSION if task == MSA else WORDS
+    question = QUESTIONS[task]
     gold = one("rationale", task, question=question)["rationale"]
     for header in (load_task(task).answer_header, "Answer: Let's think."):
         attempt = f"{opening}{header}\n{gold}"
@@ -101,7 +122,7 @@ def test_the_example_of_the_paper_is_judged_and_mended():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_attempt_that_stops_early_lacks_the_next_step(task):
-    question = EXPRESSION if task == MSA else WORDS
+    question = QUESTIONS[task]
     lines = one("rationale", task, question=question)["rationale"].split("\n")
     for count in range(1, len(lines)):
         attempt = "\n".join(lines[:count])
@@ -136,7 +157,7 @@ BAD = [
 @pytest.mark.parametrize("mode", NEW_FIELDS)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_line_that_cannot_be_handled_gets_an_error_and_the_next_is_handled(mode, task):
-    question = EXPRESSION if task == MSA else WORDS
+    question = QUESTIONS[task]
     good = {"question": question, "attempt": "(1) x", "feedback": 'In step (1) the part "x" is incorrect.', "id": 1}
     rows = [row for bad in BAD for row in (bad, good)]
     found = ask(mode, task, *rows)
@@ -179,7 +200,7 @@ attempts = st.text(st.sampled_from('()0123456789.-+*= \nABstep"<?[]'), max_size=
     json_values,
 )
 def test_no_line_stops_the_command(task, mode, attempt, other):
-    question = EXPRESSION if task == MSA else WORDS
+    question = QUESTIONS[task]
     row = {
         "question": question,
         "attempt": attempt,

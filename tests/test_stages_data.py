@@ -37,11 +37,15 @@ def plan_of(tmp_path, task, mistake_rate=0.0, max_rounds=5, num_train=80, max_le
     return RunPlan(parse_config(config), tmp_path / "run")
 
 
+_SLIPS = r"(?<= )-?\d+(?=[ ).])|(?<=\")[a-z]{3,}(?=\")|(?<= )\?\?(?= )|(?<=Combining \()\d+|(?<=\()[A-G](?=\)\.$)"
+"""Numbers, words to be sorted, question marks and references of a deduction, the letter of an option."""
+
+
 def slip(rationale, rng):
     """One number or one word of one line altered, as a student's slip."""
     lines = rationale.split("\n")
     index = rng.randrange(len(lines))
-    places = list(re.finditer(r"(?<= )-?\d+(?=[ ).])|(?<=\")[a-z]{3,}(?=\")", lines[index]))
+    places = list(re.finditer(_SLIPS, lines[index]))
     if not places:
         return rationale
     place = rng.choice(places)

@@ -17,7 +17,8 @@ from typing import Any
 from tripost_core.errors import ConfigError, DataError
 from tripost_core.experts.base import Expert
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.problems import Task, load_task
+from tripost_core.problems import Problem, Task, load_task
+from tripost_core.problems.options import with_options
 from tripost_core.trajectory import Feedback
 
 Fields = dict[str, Any]
@@ -63,6 +64,11 @@ def _text(fields: Fields, name: str) -> str:
     return value
 
 
+def _problem(task: Task, fields: Fields) -> Problem:
+    """The question, with the options that may stand beside it."""
+    return task.parse_question(with_options(_text(fields, "question"), fields.get("options")))
+
+
 def _attempt(task: Task, fields: Fields) -> str:
     """The attempt's lines, without an answer header before them."""
     text = _text(fields, "attempt")
@@ -77,14 +83,14 @@ def _attempt(task: Task, fields: Fields) -> str:
 
 
 def _rationale(task: Task, expert: Expert, fields: Fields) -> Fields:
-    problem = task.parse_question(_text(fields, "question"))
+    problem = _problem(task, fields)
     # A list of words is a list in JSON; every other answer is its canonical string.
     answer = problem.answer.split() if task.name == "word_sorting" else problem.answer
     return {"rationale": task.rationale(problem.question), "answer": answer}
 
 
 def _feedback(task: Task, expert: Expert, fields: Fields) -> Fields:
-    problem, attempt = task.parse_question(_text(fields, "question")), _attempt(task, fields)
+    problem, attempt = _problem(task, fields), _attempt(task, fields)
     verdict = expert.feedback(problem, attempt)
     return {
         "correct": verdict.correct,
@@ -96,7 +102,7 @@ def _feedback(task: Task, expert: Expert, fields: Fields) -> Fields:
 
 
 def _improve(task: Task, expert: Expert, fields: Fields) -> Fields:
-    problem, attempt = task.parse_question(_text(fields, "question")), _attempt(task, fields)
+    problem, attempt = _problem(task, fields), _attempt(task, fields)
     feedback = _text(fields, "feedback")
     parsed = Feedback.parse(feedback)
     if not parsed.parsed:

@@ -4,6 +4,9 @@
     BIG-Bench Hard   {"canary": str, "examples": [{"input": str, "target": str}]}
     JSONL            one {"question": str, "answer": str | number | list, "rationale": str (optional)} a line
 
+A question of multiple choice may have its options beside it: `options` (text, list or mapping), or the texts of
+`target_scores`.
+
 What the question and the answer mean is the task's business (`Task.load`).
 """
 
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from tripost_core.errors import DataError
 
@@ -23,6 +26,8 @@ class Example(TypedDict):
     answer: str | list[str]
     rationale: str | None
     place: str
+    options: NotRequired[Any]
+    """Options beside the question: text, a list or a mapping; see `problems.options`."""
 
 
 def read_examples(path: Path | str) -> list[Example]:
@@ -125,7 +130,13 @@ def _example(row: Any, question_key: str, answer: Any, place: str) -> Example:
     rationale = row.get("rationale")
     if rationale is not None and not isinstance(rationale, str):
         raise DataError(f"{place}: `rationale` is not text.")
-    return Example(question=question, answer=_answer(answer, place), rationale=rationale, place=place)
+    options = row.get("options")
+    if options is None and isinstance(row.get("target_scores"), dict):
+        options = list(row["target_scores"])
+    example = Example(question=question, answer=_answer(answer, place), rationale=rationale, place=place)
+    if options:
+        example["options"] = options
+    return example
 
 
 def _answer(answer: Any, place: str) -> str | list[str]:
