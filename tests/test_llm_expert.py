@@ -19,7 +19,7 @@ from tripost_core.experts.prompts import load_prompts
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
 
-TASKS = ("multistep_arithmetic", "word_sorting")
+TASKS = ("multistep_arithmetic", "word_sorting", "logical_deduction")
 
 
 class Endpoint:

@@ -16,7 +16,7 @@ from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
 from tripost_core.trajectory import FINAL, Attempt
 
-TASKS = ("multistep_arithmetic", "word_sorting")
+TASKS = ("multistep_arithmetic", "word_sorting", "logical_deduction")
 seeds = st.integers(0, 10**6)
 
 
