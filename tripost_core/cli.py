@@ -13,12 +13,13 @@ from typing import Annotated
 import typer
 
 from tripost_core.errors import ConfigError
+from tripost_core.problems import TASKS
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make questions, or check a file of your own.")
 app.add_typer(data_app, name="data")
 
-TaskOption = Annotated[str, typer.Option("--task", help="multistep_arithmetic or word_sorting")]
+TaskOption = Annotated[str, typer.Option("--task", help=", ".join(TASKS))]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
