@@ -136,6 +136,8 @@ def test_the_example_is_its_own_gold():
         ("?? blue ?? pink ?? (right)", "?? blue pink ?? (right)", "4", "blue pink", "misread_statement"),
         ("(left) ?? gray", "(right) ?? gray", "3", "right", "wrong_label"),
         ("(left) ?? gray", "(green) ?? gray", "3", "green", "wrong_label"),
+        ("(left) ?? gray", "(lest) ?? gray", "3", "lest", "wrong_label"),
+        ("(left) ?? gray", "(oldest) ?? gray", "3", "oldest", "wrong_label"),
         ("?? gray ?? tan", "?? grey ?? tan", "3", "grey", "invented_object"),
         ("?? gray ?? tan", "?? tan ?? tan", "3", "tan ?? tan", "duplicated_object"),
         ("total five", "total four", "5", "four", "wrong_number"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tripost_core.errors import ConfigError
+from tripost_core.problems import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ app.add_typer(data_app, name="data")
 cache_app = typer.Typer(no_args_is_help=True, help="The answers of expert models that were paid for, shared by runs.")
 app.add_typer(cache_app, name="cache")
 
-TaskOption = Annotated[str, typer.Option("--task", help="multistep_arithmetic or word_sorting")]
+TaskOption = Annotated[str, typer.Option("--task", help=", ".join(TASKS))]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 

@@ -223,29 +223,31 @@ def _turn(labels: list[tuple[str, Span] | None], story: Story) -> tuple[int, Spa
     """(1, -1 or 0 for unknown; a label that does not fit)."""
     signs: list[int | None] = []
     for label in labels:
-        pole = read_label(label[0]) if label else None
-        if label is not None and label[0].strip().lower() in ("least", "most") and story.labels[1].startswith("most"):
-            signs.append(-1 if label[0].strip().lower() == "least" else 1)
+        if label is None:
+            signs.append(None)
             continue
-        signs.append(story.sign(pole) if pole else None)
-        own = label is not None and label[0].strip().lower() in story.labels
-        if own:
-            assert label is not None
-            signs[-1] = -1 if label[0].strip().lower() == story.labels[0] else 1
-        elif label is not None and pole is None:
+        sign, is_place = _end_named(label[0].strip().lower(), story)
+        if sign is None and not is_place:
             return 0, label[1]
+        signs.append(sign)
     first, last = signs
     if first is not None and first == last:
         return 0, labels[1][1] if labels[1] else None
     if first is not None:
         return -first, None
-    if last is not None:
-        return last, None
-    for label in labels:  # places stand for any order, as `left` for `oldest`; other words are out of place
-        pole = read_label(label[0]) if label else None
-        if pole is not None and pole.axis not in PLACES:
-            return 0, label[1] if label else None
-    return 0, None
+    return last or 0, None
+
+
+def _end_named(label: str, story: Story) -> tuple[int | None, bool]:
+    """(-1 or 1 for an end of the story's order, whether it names a place: `left` may stand for `oldest`)."""
+    if label in story.labels:
+        return (-1 if label == story.labels[0] else 1), False
+    if label in ("least", "most") and story.labels[1].startswith("most"):
+        return (-1 if label == "least" else 1), False
+    pole = read_label(label)
+    if pole is None:
+        return None, False
+    return story.sign(pole), pole.axis in PLACES
 
 
 def _read_total(body: str, match: re.Match[str], names: Names) -> Total | Unreadable:
