@@ -173,7 +173,7 @@ class ComputeConfig(_Model):
 class RunConfig(_Model):
     """One TriPosT run."""
 
-    task: Literal["multistep_arithmetic", "word_sorting", "logical_deduction"] = Field(
+    task: Literal["multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"] = Field(
         "multistep_arithmetic", description="what the student is taught"
     )
     seed: int = Field(0, ge=0, description="of questions, sampling, balancing and training")

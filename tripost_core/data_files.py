@@ -133,6 +133,6 @@ def _findings(task: Task, problem: Problem) -> list[str]:
     if problem.rationale is not None:
         if not task.is_right(problem.rationale, problem.answer):
             found.append(f"the rationale ends with {task.extract_answer(problem.rationale)!r}, not {problem.answer!r}")
-        if not task.is_consistent(problem.rationale):
+        if not task.is_consistent(problem.rationale, problem.question):
             found.append("the rationale's final answer is not that of its second last step")
     return found

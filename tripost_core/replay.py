@@ -130,7 +130,7 @@ def _content_reason(triplet: Row, task: Task) -> str | None:
     feedback = Feedback.parse(triplet["feedback"])
     if triplet["kind"] == X_T:
         assert feedback.terminal, triplet["triplet_id"]
-        return None if task.is_consistent(triplet["attempt"]) else "inconsistent_final"
+        return None if task.is_consistent(triplet["attempt"], triplet["question"]) else "inconsistent_final"
     attempt, updated = Attempt.parse(triplet["attempt"]), Attempt.parse(triplet["updated"])
     if feedback.error_step is None:
         return "unparsable_feedback"
@@ -139,7 +139,7 @@ def _content_reason(triplet: Row, task: Task) -> str | None:
     untouched = lines_before_error(attempt, feedback.error_step)
     if tuple(step.line for step in updated.steps[: len(untouched)]) != untouched:
         return "prefix_changed"
-    return None if task.is_consistent(updated.text) else "inconsistent_final"
+    return None if task.is_consistent(updated.text, triplet["question"]) else "inconsistent_final"
 
 
 def _place(header: str) -> tuple[float, ...]:

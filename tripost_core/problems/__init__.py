@@ -5,7 +5,7 @@ from importlib import import_module
 from tripost_core.errors import ConfigError
 from tripost_core.problems.base import Problem, Subtask, Task, prompt
 
-TASKS = ("multistep_arithmetic", "word_sorting", "logical_deduction")
+TASKS = ("multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction")
 
 __all__ = ["TASKS", "Problem", "Subtask", "Task", "load_task", "prompt"]
 

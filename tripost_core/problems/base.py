@@ -80,8 +80,9 @@ class Task(Protocol):
         """Accuracy: the final answer alone."""
         ...
 
-    def is_consistent(self, attempt: str) -> bool:
-        """Filter (c) of paper section 2.3: the final answer is that of the second last step."""
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
+        """Filter (c) of paper section 2.3: the final answer is that of the second last step. `question`: for tasks
+        whose answer is a letter, to know what it stands for."""
         ...
 
 

@@ -108,7 +108,7 @@ class LogicalDeduction:
     def is_right(self, attempt: str, answer: str) -> bool:
         return self.extract_answer(attempt) == answer
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """The final line states what the step before it has found: all its words stand there (paper.md B8.5). A final
         line with a letter alone cannot be compared and passes, where there is a step before it."""
         steps = Attempt.parse(attempt).steps

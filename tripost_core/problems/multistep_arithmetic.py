@@ -133,7 +133,7 @@ class MultistepArithmetic:
         given = self.extract_answer(attempt)
         return given is not None and given == canonical_integer(answer)
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """Whether the final answer is the number that the step before it ends with (paper section 2.3, filter c)."""
         lines = [line for line in attempt.split("\n") if line.strip()]
         if len(lines) < 2 or len(lines[-2]) > MAX_LINE_CHARS:

@@ -237,7 +237,7 @@ class WordSorting:
     def is_right(self, attempt: str, answer: str) -> bool:
         return self.extract_answer(attempt) == answer
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """The step before the final response has the words in the same order, and no conclusion is unfinished."""
         answer = self.extract_answer(attempt)
         steps = Attempt.parse(attempt).steps
