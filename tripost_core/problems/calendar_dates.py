@@ -1,7 +1,7 @@
 """Dates as texts write them: found, read, written, and moved by days, weeks, months and years.
 
-Only the Gregorian calendar, years 1000 to 9998. A month's last days are cut to what the target month has: a month before
-March 31 is the last day of February.
+Only the Gregorian calendar, years 1000 to 9998. A month's last days are cut to what the target month has: a month
+before March 31 is the last day of February.
 """
 
 from __future__ import annotations

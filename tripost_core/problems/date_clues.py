@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 from tripost_core.problems.calendar_dates import (
     COUNT,
@@ -22,40 +21,21 @@ from tripost_core.problems.calendar_dates import (
     long_date,
     make_date,
     month_number,
-    nth_weekday,
-    ordinal,
     read_count,
     read_date,
     read_ordinal,
     shift,
-    slash_date,
+)
+from tripost_core.problems.date_steps import (
+    DateStep,
+    Steps,
+    counted_steps,
+    moved_step,
+    today_after,
+    told_today,
+    weekday_steps,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class DateStep:
-    """One step that finds `date`. `form`: its sentence, with {date}, {slash}, {weekday} and {base} to be filled in.
-
-    `base`: the date that it starts from, which the step before has found where `follows`; `move`: (n, unit) from there.
-    """
-
-    kind: str
-    form: str
-    date: date
-    base: date | None = None
-    move: tuple[int, str] | None = None
-    follows: bool = False
-
-    def body(self) -> str:
-        return self.form.format(
-            date=long_date(self.date),
-            slash=slash_date(self.date),
-            weekday=WEEKDAYS[self.date.weekday()],
-            base=long_date(self.base) if self.base else "",
-        )
-
-
-Steps = tuple[DateStep, ...]
 Reader = Callable[[str], Steps | None]
 
 _FIXED_HOLIDAYS = {
@@ -76,28 +56,7 @@ _WEDDINGS = {
     "pearl": 30, "coral": 35, "ruby": 40, "sapphire": 45, "golden": 50, "gold": 50, "diamond": 60,
 }  # fmt: skip
 _DAYS_AWAY = {"the day before yesterday": 2, "yesterday": 1, "tomorrow": -1, "the day after tomorrow": -2}
-_SMALL = frozenset(
-    [
-        "Today",
-        "Today's",
-        "Yesterday",
-        "Tomorrow",
-        "This",
-        "It",
-        "On",
-        "In",
-        "The",
-        "She",
-        "He",
-        "They",
-        "Its",
-        "Her",
-        "His",
-        "Their",
-        "A",
-        "An",
-    ]
-)
+_COUNTED = rf"(?P<n>\d{{1,4}}|{COUNT}) (?P<unit>day|week|month|year)s?"
 _WEEKDAY = "|".join(WEEKDAYS)
 
 
@@ -110,79 +69,6 @@ def read_clues(text: str) -> Steps | None:
     return None
 
 
-# -- putting steps together --------------------------------------------------------------------------------------------
-
-
-def _today(text: str, match: re.Match[str], day: date | None, before: Steps = ()) -> Steps | None:
-    """Steps that end with `If ..., then today's date is ...`, told by the sentences that the match covers."""
-    if day is None:
-        return None
-    return (*before, DateStep("today", f"If {_clause(text, match)}, then today's date is {{date}}.", day))
-
-
-def _today_after(before: Steps, clause: str) -> Steps:
-    """Today is the date that the step before has found."""
-    day = before[-1].date
-    form = f"If {_braces(clause)}, then today's date is {{date}}."
-    return (*before, DateStep("today", form, day, day, (0, "day"), True))
-
-
-def _clause(text: str, match: re.Match[str]) -> str:
-    start, clauses = 0, []
-    for sentence in re.split(r"(?<=[.!]) +(?=[A-Z])", text):
-        end = start + len(sentence)
-        if start < match.end() and end > match.start():
-            clauses.append(_small(sentence.rstrip(".! ")))
-        start = end + 1
-    return _braces(" and ".join(clauses))
-
-
-def _braces(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
-
-
-def _small(sentence: str) -> str:
-    sentence = re.sub(r"^(?:Therefore|So|However|Thus), ", "", sentence)
-    first = sentence.split(" ")[0].strip(",")
-    return sentence[0].lower() + sentence[1:] if first in _SMALL else sentence
-
-
-def _moved(base: date, n: int, unit: str, follows: bool = False) -> DateStep | None:
-    day = shift(base, n, unit)
-    if day is None:
-        return None
-    units = f"{abs(n)} {unit}" + ("" if abs(n) == 1 else "s")
-    return DateStep(
-        "move", f"{units} {'before' if n < 0 else 'after'} {{base}} is {{date}}.", day, base, (n, unit), follows
-    )
-
-
-def _counted(base: date, days: int) -> Steps | None:
-    """So many days after a date, month's end by month's end."""
-    steps: list[DateStep] = []
-    end = last_day(base.year, base.month)
-    while end is not None and (end - base).days < days and len(steps) < 12:
-        n = (end - base).days
-        if n:
-            steps.append(DateStep("move", f"{n} day{'s' * (n > 1)} after {{base}} is {{date}}.", end, base, (n, "day")))
-        following = end + timedelta(days=1)
-        end = last_day(following.year, following.month)
-    final = _moved(base, days, "day")
-    return None if final is None else (*steps, final)
-
-
-def _weekday_steps(n: int, weekday: int, year: int, month: int) -> Steps | None:
-    """The first day of a month with its weekday, then the n-th such day."""
-    first, found = make_date(year, month, 1), nth_weekday(n, weekday, year, month)
-    if first is None or found is None:
-        return None
-    month_name = long_date(first).split(" ")[0]
-    return (
-        DateStep("weekday", "{date} is a {weekday}.", first),
-        DateStep("nth", f"The {ordinal(n)} {WEEKDAYS[weekday]} of {month_name} {year} is {{date}}.", found),
-    )
-
-
 # -- readers, the special ones first -----------------------------------------------------------------------------------
 
 
@@ -193,7 +79,7 @@ def _uk(text: str) -> Steps | None:
     day, month, year = (int(part) for part in match["date"].split("/"))
     told = f"today is {match['date']} to people who put the day before the month"
     found = make_date(year, month, day)
-    return found and (DateStep("today", f"If {told}, then today's date is {{date}}.", found),)
+    return (DateStep("today", f"If {told}, then today's date is {{date}}.", found),) if found else None
 
 
 def _who_is_right(text: str) -> Steps | None:
@@ -207,7 +93,7 @@ def _who_is_right(text: str) -> Steps | None:
     told = match["one"] if match["who"] == match["a"] else match["two"]
     day = read_date(told)
     clause = f"{match['who']} thinks today is {told} and {match['who']} is correct"
-    return day and (DateStep("today", f"If {clause}, then today's date is {{date}}.", day),)
+    return (DateStep("today", f"If {clause}, then today's date is {{date}}.", day),) if day else None
 
 
 def _in_fact(text: str) -> Steps | None:
@@ -219,7 +105,7 @@ def _in_fact(text: str) -> Steps | None:
     if not match:
         return None
     thought = read_date(match["one"])
-    return _today(text, match, read_date(match["two"], thought.year if thought else None))
+    return told_today(text, match, read_date(match["two"], thought.year if thought else None))
 
 
 def _nth_weekday_of(text: str) -> Steps | None:
@@ -236,9 +122,9 @@ def _nth_weekday_of(text: str) -> Steps | None:
     n = read_ordinal(match["n"])
     if match["month"] is None and n == -1:
         month = 12
-    steps = _weekday_steps(n, weekday, int(match["year"]), month) if match["month"] or n in (-1, 1, 2, 3, 4) else None
+    steps = weekday_steps(n, weekday, int(match["year"]), month) if match["month"] or n in (-1, 1, 2, 3, 4) else None
     told = f"today is the {match['n']} {match['weekday']} of {(match['month'] + ' ') if match['month'] else ''}"
-    return steps and _today_after(steps, told + match["year"])
+    return steps and today_after(steps, told + match["year"])
 
 
 def _holiday(text: str) -> Steps | None:
@@ -252,17 +138,17 @@ def _holiday(text: str) -> Steps | None:
         return None
     name, year = match["name"].lower(), int(match["year"])
     if name in _FIXED_HOLIDAYS:
-        return _today(text, match, make_date(year, *_FIXED_HOLIDAYS[name]))
+        return told_today(text, match, make_date(year, *_FIXED_HOLIDAYS[name]))
     n, weekday, month = _MOVED_HOLIDAYS[name]
-    steps = _weekday_steps(n, weekday, year, month)
-    return steps and _today_after(steps, f"today is the US {match['name']} of {year}")
+    steps = weekday_steps(n, weekday, year, month)
+    return steps and today_after(steps, f"today is the US {match['name']} of {year}")
 
 
 def _anniversary(text: str) -> Steps | None:
     match = re.search(
         rf"(?:married|born|founded|opened|met|engaged|moved|started|graduated)\b[^.]*? on (?:(?P<date>{DATE})"
         rf"|the last day of (?P<month>{MONTH})(?:,| in| of)* (?P<year>\d{{4}}))"
-        rf".*?\b(?:(?P<n>\d{{1,3}}|{COUNT})[- ]?(?:year(?:s)?(?:[- ]old)?|th|st|nd|rd)|(?P<kind>{'|'.join(_WEDDINGS)})) "
+        rf".*?\b(?:(?P<n>\d{{1,3}}|{COUNT})[- ]?(?:years?(?:[- ]old)?|th|st|nd|rd)|(?P<kind>{'|'.join(_WEDDINGS)})) "
         r"(?:wedding )?(?P<what>anniversary|birthday)",
         text,
         re.S | re.I,
@@ -272,7 +158,7 @@ def _anniversary(text: str) -> Steps | None:
     years = _WEDDINGS[match["kind"].lower()] if match["kind"] else read_count(match["n"])
     if match["date"]:
         base = read_date(match["date"])
-        return base and _today(text, match, shift(base, years, "year"))
+        return told_today(text, match, shift(base, years, "year")) if base else None
     base = last_day(int(match["year"]), month_number(match["month"]))
     day = base and shift(base, years, "year")
     if not base or not day:
@@ -305,14 +191,14 @@ def _work_anniversary(text: str) -> Steps | None:
 
 def _used_up(text: str) -> Steps | None:
     match = re.search(
-        rf"\bon (?P<date>{DATE}),? \w+ (?:bought|got|had|received) (?P<n>\d{{1,3}}) \w+\..*?\bone (?:\w+ )?(?:per|a|each|"
-        r"every) day\b.*?\btoday\b.*?\bran out\b",
+        rf"\bon (?P<date>{DATE}),? \w+ (?:bought|got|had|received) (?P<n>\d{{1,3}}) \w+\..*?\bone (?:\w+ )?"
+        r"(?:per|a|each|every) day\b.*?\btoday\b.*?\bran out\b",
         text,
         re.S | re.I,
     )
     base = match and read_date(match["date"])
-    steps = _counted(base, int(match["n"])) if match and base else None
-    return steps and match and _today_after(steps, f"today is {match['n']} days after {match['date']}")
+    steps = counted_steps(base, int(match["n"])) if match and base else None
+    return steps and match and today_after(steps, f"today is {match['n']} days after {match['date']}")
 
 
 def _days_passed(text: str) -> Steps | None:
@@ -330,10 +216,10 @@ def _days_passed(text: str) -> Steps | None:
         return None
     n, unit = read_count(match["n"]), match["unit"].lower()
     if unit in ("day", "week") and n * (7 if unit == "week" else 1) > 28:
-        steps = _counted(base, n * (7 if unit == "week" else 1))
+        steps = counted_steps(base, n * (7 if unit == "week" else 1))
         days = n * (7 if unit == "week" else 1)
-        return steps and _today_after(steps, f"today is {days} days after {match['date']}")
-    return _today(text, match, shift(base, n, unit))
+        return steps and today_after(steps, f"today is {days} days after {match['date']}")
+    return told_today(text, match, shift(base, n, unit))
 
 
 def _year_is_coming(text: str) -> Steps | None:
@@ -342,7 +228,7 @@ def _year_is_coming(text: str) -> Steps | None:
     if not match or not start:
         return None
     hours = read_count(match["n"]) * {"hour": 1, "day": 24, "week": 168}[match["unit"]]
-    return _today(text, match, start - timedelta(days=-(-hours // 24)))
+    return told_today(text, match, start - timedelta(days=-(-hours // 24)))
 
 
 def _like_yesterday(text: str) -> Steps | None:
@@ -350,13 +236,14 @@ def _like_yesterday(text: str) -> Steps | None:
         rf"(?P<date>{DATE}) is like yesterday\b.*?\b(?P<n>{COUNT}) (?P<unit>day|week|month|year)s? ago", text, re.S
     )
     base = match and read_date(match["date"])
-    return _today(text, match, shift(base, read_count(match["n"]), match["unit"])) if match and base else None
+    return told_today(text, match, shift(base, read_count(match["n"]), match["unit"])) if match and base else None
 
 
 def _monthly_visits(text: str) -> Steps | None:
     match = re.search(
-        rf"on the (?P<day>\d{{1,2}})(?:st|nd|rd|th) (?:day )?of (?:each|every) month,? (?:starting|beginning) (?:from|in|with) "
-        rf"(?:the )?(?P<month>{MONTH})(?:,| of| in)* (?P<year>\d{{4}})\..*?\b(?P<n>{ORDINAL}) (?:visit|time)",
+        rf"on the (?P<day>\d{{1,2}})(?:st|nd|rd|th) (?:day )?of (?:each|every) month,? (?:starting|beginning) "
+        rf"(?:from|in|with) (?:the )?(?P<month>{MONTH})(?:,| of| in)* (?P<year>\d{{4}})\..*?\b"
+        rf"(?P<n>{ORDINAL}) (?:visit|time)",
         text,
         re.S,
     )
@@ -364,8 +251,9 @@ def _monthly_visits(text: str) -> Steps | None:
     if not match or not base:
         return None
     n = read_ordinal(match["n"])
-    moved = _moved(base, n - 1, "month")
-    return moved and _today_after((moved,), f"today is the {match['n']} visit, which is {n - 1} months after the first")
+    moved = moved_step(base, n - 1, "month")
+    told = f"today is the {match['n']} visit, which is {n - 1} months after the first"
+    return today_after((moved,), told) if moved else None
 
 
 def _day_beside(text: str) -> Steps | None:
@@ -378,18 +266,19 @@ def _day_beside(text: str) -> Steps | None:
     beside = match and read_date(match["date"])
     if not match or not beside:
         return None
-    return _today(text, match, shift(beside, _DAYS_AWAY[match["rel"].lower()], "day"))
+    return told_today(text, match, shift(beside, _DAYS_AWAY[match["rel"].lower()], "day"))
 
 
 def _away(text: str) -> Steps | None:
     """A date that is so far from today: in the past (+1) or in the future (-1)."""
-    count = rf"(?P<n>\d{{1,4}}|{COUNT}) (?P<unit>day|week|month|year)s?"
+    count = _COUNTED
     for pattern, sign in (
         (rf"(?P<date>{DATE}) (?:was )?(?:exactly )?{count} ago\b", 1),
         (rf"(?P<date>{DATE}),? which (?:was|is) (?:exactly )?{count} ago\b", 1),
         (rf"\b{count} ago(?: today)?,?(?: it)? was (?P<date>{DATE})", 1),
         (
-            rf"(?P<date>{DATE}),? (?:which )?(?:is|will be) (?:exactly |only |still )?{count} (?:away|from now|from today|later)",
+            rf"(?P<date>{DATE}),? (?:which )?(?:is|will be) (?:\w+ )?{count} "
+            r"(?:away|from now|from today|later)",
             -1,
         ),
         (rf"(?P<date>{DATE})(?: is|, which is|,) in {count}\b", -1),
@@ -399,27 +288,27 @@ def _away(text: str) -> Steps | None:
         match = re.search(pattern, text, re.I)
         other = match and read_date(match["date"])
         if match and other:
-            return _today(text, match, shift(other, sign * read_count(match["n"]), match["unit"].lower()))
+            return told_today(text, match, shift(other, sign * read_count(match["n"]), match["unit"].lower()))
     return None
 
 
 def _postponed(text: str) -> Steps | None:
     match = re.search(
-        rf"(?:scheduled|planned|due|supposed)\b[^.]*?(?P<date>{DATE}),? but (?:it )?(?:was|is|has been) (?P<how>delayed|postponed|"
-        rf"moved back|advanced|brought forward|moved forward) by (?P<n>{COUNT}) (?P<unit>day|week|month|year)s? to today",
+        rf"(?:scheduled|planned|due|supposed)\b[^.]*?(?P<date>{DATE}),? but (?:it )?(?:was|is|has been) "
+        rf"(?P<how>delayed|postponed|moved back|advanced|brought forward|moved forward) by {_COUNTED} to today",
         text,
     )
     planned = match and read_date(match["date"])
     if not match or not planned:
         return None
     sign = 1 if match["how"] in ("delayed", "postponed", "moved back") else -1
-    return _today(text, match, shift(planned, sign * read_count(match["n"]), match["unit"]))
+    return told_today(text, match, shift(planned, sign * read_count(match["n"]), match["unit"]))
 
 
 def _day_of_period(text: str) -> Steps | None:
     match = re.search(
-        rf"\b(?P<n>{ORDINAL}) day of (?:(?P<month>{MONTH})(?:,| of| in)* |(?:the )?(?P<part>{ORDINAL}) (?P<unit>quarter|month)"
-        r"(?:,| of| in)* |(?:the year )?)(?P<year>\d{4})(?!\d)",
+        rf"\b(?P<n>{ORDINAL}) day of (?:(?P<month>{MONTH})(?:,| of| in)* |(?:the )?(?P<part>{ORDINAL}) "
+        r"(?P<unit>quarter|month)(?:,| of| in)* |(?:the year )?)(?P<year>\d{4})(?!\d)",
         text,
         re.I,
     )
@@ -437,9 +326,9 @@ def _day_of_period(text: str) -> Steps | None:
     if not 1 <= first_month <= last_month <= 12:
         return None
     if n == -1:
-        return _today(text, match, last_day(year, last_month))
+        return told_today(text, match, last_day(year, last_month))
     first = make_date(year, first_month, 1)
-    return _today(text, match, first and shift(first, n - 1, "day"))
+    return told_today(text, match, first and shift(first, n - 1, "day"))
 
 
 def _palindrome(text: str) -> Steps | None:
@@ -448,7 +337,7 @@ def _palindrome(text: str) -> Steps | None:
         return None
     year = int(match["year"])
     backwards = str(year)[::-1]
-    return _today(text, match, make_date(year, int(backwards[:2]), int(backwards[2:])))
+    return told_today(text, match, make_date(year, int(backwards[:2]), int(backwards[2:])))
 
 
 def _plain(text: str) -> Steps | None:
@@ -460,20 +349,21 @@ def _plain(text: str) -> Steps | None:
         rf"(?P<date>{DATE}) is today\b",
     ):
         match = re.search(pattern, text, re.I)
-        if match is None:
+        if match is None or re.search(r"\b(?:thinks|thought|believes|guesses)\b", text[: match.start()]):
             continue
         mention = next(find_dates(match["date"]))
         if mention.year is not None:
-            return _today(text, match, mention.date)
+            return told_today(text, match, mention.date)
         years = {int(y) for y in re.findall(r"(?<![\d/])(\d{4})(?![\d/])", text)}
         if len(years) == 1:
             whole = re.search(r".+", text, re.S)
             assert whole is not None
-            return _today(text, whole, make_date(years.pop(), mention.month, mention.day))
+            return told_today(text, whole, make_date(years.pop(), mention.month, mention.day))
     return None
 
 
 _READERS: tuple[Reader, ...] = (
     _uk, _who_is_right, _in_fact, _nth_weekday_of, _work_anniversary, _anniversary, _holiday, _used_up, _days_passed,
-    _year_is_coming, _like_yesterday, _monthly_visits, _day_beside, _postponed, _away, _day_of_period, _palindrome, _plain,
+    _year_is_coming, _like_yesterday, _monthly_visits, _day_beside, _postponed, _away, _day_of_period, _palindrome,
+    _plain,
 )  # fmt: skip

@@ -10,15 +10,17 @@ from functools import lru_cache
 from tripost_core.errors import DataError
 from tripost_core.problems.base import strip_question
 from tripost_core.problems.calendar_dates import COUNT, read_count, read_date, shift, slash_date
-from tripost_core.problems.date_clues import DateStep, read_clues
+from tripost_core.problems.date_clues import read_clues
+from tripost_core.problems.date_steps import DateStep
 from tripost_core.problems.options import LETTERS, join_options, split_options
 
 _MAX_CHARS = 4_000
 """Longer questions are not read."""
 _ASKED = re.compile(r"\bWhat (?:is|was|will be) the date (?P<asked>.+?)(?: in MM/DD/YYYY(?: format)?)?\?", re.S)
 _MOVE = re.compile(
-    rf"(?P<n>\d{{1,4}}|{COUNT}) (?P<unit>hour|day|week|month|year)s? (?P<way>ago(?: from (?:today|now))?|before today|earlier|"
-    r"prior to today|from today|from now|later|after today|after now|later than today)",
+    rf"(?P<n>\d{{1,4}}|{COUNT}) (?P<unit>hour|day|week|month|year)s? (?P<way>"
+    r"ago(?: from (?:today|now))?|before today|earlier|prior to today|from today|from now|"
+    r"later|after today|after now|later than today)",
     re.I,
 )
 _NAMED_MOVES = {
@@ -53,7 +55,7 @@ class DateQuestion:
 
 
 def read_move(asked: str) -> tuple[int, str] | None:
-    """(n, unit) that a phrase such as `10 days ago` moves from today; hours only as whole days. None: no such phrase."""
+    """(n, unit) that a phrase such as `10 days ago` moves from today; hours only as whole days. None for another."""
     asked = " ".join(asked.lower().split()).strip(" ,.")
     asked = asked.removeprefix("of ") if asked not in _NAMED_MOVES else asked
     if asked in _NAMED_MOVES:

@@ -28,7 +28,7 @@ ASKED = (
     "today", "tomorrow", "yesterday", "24 hours later", "one week from today", "one week ago from today", "10 days ago",
     "a month ago", "one year ago from today", "5 days from today", "3 days ago", "two weeks from today",
 )  # fmt: skip
-_NAMES = (
+NAMES = (
     "Alma", "Bruno", "Clara", "Daniel", "Edith", "Felix", "Grace", "Hugo", "Irene", "Jonas", "Karin", "Leo", "Mona",
     "Nils", "Olga", "Paul", "Rosa", "Simon", "Tessa", "Viktor",
 )  # fmt: skip
@@ -84,7 +84,7 @@ def _written(day: date, rng: random.Random) -> str:
 
 
 def _name(rng: random.Random) -> str:
-    return rng.choice(_NAMES)
+    return rng.choice(NAMES)
 
 
 # -- one step to today -------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def _period(rng: random.Random) -> str:
 
 
 def _anniversary(rng: random.Random) -> str:
-    day, (a, b) = _day(rng), rng.sample(_NAMES, 2)
+    day, (a, b) = _day(rng), rng.sample(NAMES, 2)
     told, n = _written(day, rng), rng.randint(2, 40)
     return rng.choice(
         (
@@ -154,7 +154,7 @@ def _anniversary(rng: random.Random) -> str:
 
 
 def _disputed(rng: random.Random) -> str:
-    day, (a, b) = _day(rng), rng.sample(_NAMES, 2)
+    day, (a, b) = _day(rng), rng.sample(NAMES, 2)
     other = day + timedelta(days=rng.choice((-2, -1, 1, 2)))
     first, second = (f"{d.month}/{d.day}/{d.year}" for d in (day, other))
     later = max(day, other)
@@ -163,8 +163,8 @@ def _disputed(rng: random.Random) -> str:
     return rng.choice(
         (
             f"{a} thinks today is {first}, but {b} thinks today is {second}. {rng.choice((a, b))} is correct.",
-            f"{a} thought today is {_written(earlier, rng)}, but today is in fact {MONTHS[later.month - 1][:3]} {later.day}, "
-            f"which is {apart} day{'s' * (apart > 1)} later." if later.year == earlier.year
+            f"{a} thought today is {_written(earlier, rng)}, but today is in fact {MONTHS[later.month - 1][:3]} "
+            f"{later.day}, which is {apart} day{'s' * (apart > 1)} later." if later.year == earlier.year
             else f"{a} thinks today is {first}, but {b} thinks today is {second}. {a} is correct.",
         )
     )  # fmt: skip

@@ -23,8 +23,8 @@ from tripost_core.problems.calendar_dates import (
     shift,
     slash_date,
 )
-from tripost_core.problems.date_clues import DateStep
 from tripost_core.problems.date_questions import DateQuestion, read_move, read_question
+from tripost_core.problems.date_steps import DateStep
 from tripost_core.problems.date_stories import ASKED
 from tripost_core.problems.date_understanding import TASK
 from tripost_core.problems.options import LETTERS
@@ -151,7 +151,7 @@ def _plant_clue(question: DateQuestion, rng: random.Random) -> Planted | None:
         return None
     form = condition[: mention.start] + written + condition[mention.end :] + step.form[len(condition) :]
     steps = _astray(question, index, replace(step, form=form, date=day))
-    return steps and Planted(_whole(question, steps, rng), str(index + 1), "miscopied_clue")
+    return Planted(_whole(question, steps, rng), str(index + 1), "miscopied_clue") if steps else None
 
 
 def _misformatted(day: date, rng: random.Random) -> str:

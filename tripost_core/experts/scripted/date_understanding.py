@@ -92,7 +92,7 @@ class Walk:
         self.finished = False
         self.known = {m.date for m in find_dates(question.text)} | {step.base for step in question.steps}
         told = f"{question.question} " + " ".join(step.body() for step in question.steps)
-        self._told = " ".join(question.text.lower().split())
+        self._told = ". " + " ".join(question.text.lower().split()).rstrip(".") + "."
         self._numbers = {int(digits) for digits in _DIGITS.findall(told)}
         self._words = {word.lower() for word in _WORD.findall(told)}
         self._mentions = {(m.month, m.day, m.year) for m in find_dates(question.text)}
@@ -135,8 +135,8 @@ class Walk:
         if len(body) > _MAX_BODY:
             return Complaint("unparsable_step", 0, _MAX_SEGMENT, "this is too long to be a step")
         said = " ".join(body.lower().split()).strip(" .")
-        if said and said in self._told:
-            return None  # the question's own words
+        if said and f". {said}." in self._told:
+            return None  # a sentence of the question
         claims = read_claims(body)
         for mention in find_dates(body):
             if not mention.possible and body[mention.start : mention.end] not in self.question.text:

@@ -33,7 +33,8 @@ _SAME = re.compile(r"\b(?:that is|which is|i\.e\.|or|so the date is|which in MM/
 _TODAY = re.compile(rf"\b(?:today(?:'s date)?|the date today|the current date)(?:,|{_IS})?[ :(]*\Z", re.I)
 _RELATIVE = re.compile(
     rf"(?:\bthe date (?:of |on )?)?\b(?P<phrase>the day (?:after tomorrow|before yesterday)|tomorrow|yesterday"
-    rf"|(?:\d{{1,4}}|{COUNT}) (?:hour|day|week|month|year)s? (?:ago(?: from (?:today|now))?|before today|earlier|prior to today"
+    rf"|(?:\d{{1,4}}|{COUNT}) (?:hour|day|week|month|year)s? (?:ago(?: from (?:today|now))?|before today|earlier"
+    rf"|prior to today"
     rf"|from today|from now|later|after today))(?:'s date)?(?:, the date)?(?:{_IS})[ :(]*\Z",
     re.I,
 )
