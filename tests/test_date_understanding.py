@@ -202,7 +202,11 @@ def test_where_no_option_fits_the_closest_is_taken_and_said():
 
 @given(DATES)
 def test_dates_are_read_as_they_are_written(day):
-    for text in (long_date(day), slash_date(day), f"{MONTHS[day.month - 1][:3]}. {numeric_ordinal(day.day)}, {day.year}"):
+    for text in (
+        long_date(day),
+        slash_date(day),
+        f"{MONTHS[day.month - 1][:3]}. {numeric_ordinal(day.day)}, {day.year}",
+    ):
         assert read_date(text) == day
         (mention,) = find_dates(f"On {text} it rained.")
         assert mention.date == day and f"On {text} it rained."[mention.start : mention.end].strip() == text
