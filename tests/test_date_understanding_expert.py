@@ -162,7 +162,8 @@ def test_an_answer_before_its_date_is_worked_out():
         "(1) Yesterday was 01/21/2011.\n(2) Tomorrow is 01/23/2011.\n(3) One week from today is 01/29/2011.",
         "(1) Today's date is Jan 22, 2011.\n(2) 7 days after Jan 22, 2011 is Jan 29, 2011.\n(3) The date one week from "
         "today is Jan 29, 2011.",
-        "(1) January 22, 2011 is a Saturday, and today is January 22, 2011.\n(2) A week from today is January 29, 2011.",
+        "(1) January 22, 2011 is a Saturday, and today is January 22, 2011.\n(2) A week from today is "
+        "January 29, 2011.",
     ],
 )  # fmt: skip
 def test_other_valid_routes_are_not_flagged(steps):
@@ -209,8 +210,8 @@ def test_other_wordings_are_not_flagged(route, seed):
 
 # -- robustness --------------------------------------------------------------------------------------------------------
 
-_JUNK = ["/", "1/2/2003", " is ", "(1)", "Feb 30, 2011", "(", ")", "\n", "é", "\x00", "\u2028", "٣", "(Final response) ",
-         "today", "If ", ", then ", ".", "(9.9.9) ", "Feedback: ", "99999999999 days after "]  # fmt: skip
+_JUNK = ["/", "1/2/2003", " is ", "(1)", "Feb 30, 2011", "(", ")", "\n", "é", "\x00", "\u2028", "٣", "today",
+         "(Final response) ", "If ", ", then ", ".", "(9.9.9) ", "Feedback: ", "99999999999 days after "]  # fmt: skip
 
 
 def corrupted(text: str, rng: random.Random) -> str:

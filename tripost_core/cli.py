@@ -27,7 +27,7 @@ app.add_typer(data_app, name="data")
 cache_app = typer.Typer(no_args_is_help=True, help="The answers of expert models that were paid for, shared by runs.")
 app.add_typer(cache_app, name="cache")
 
-TaskOption = Annotated[str, typer.Option("--task", help=", ".join(TASKS))]
+TaskOption = Annotated[str, typer.Option("--task", help=f"{', '.join(TASKS)}, or a task file (.yaml)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
@@ -220,19 +220,21 @@ def data_generate(
 
 @data_app.command("check")
 def data_check(
-    files: Annotated[list[Path], typer.Argument(help="one file, or several splits of one data set")],
     task: TaskOption,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="one file, or splits of one data set; empty = those of the task file")
+    ] = None,
     model: Annotated[str, typer.Option(help="whose context the prompts must fit")] = "tiny",
     as_json: JsonOption = False,
 ) -> None:
     """Check a data file against itself: every gold answer and rationale must pass its own grader, no question twice
     (also across the files), prompts and rationales fit the model's context. Exit code 1 where something is wrong.
 
-    Example: tripost data check --task word_sorting train.jsonl test.jsonl
+    Example: tripost data check --task my-task/task.yaml
     """
     from tripost_core.data_files import check_files
 
-    result = check_files(task, files, model)
+    result = check_files(task, files or [], model)
     if as_json:
         print(json.dumps(result.as_dict(), indent=1, ensure_ascii=False))
     else:
@@ -240,6 +242,25 @@ def data_check(
             print(line)
     if result.findings:
         raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="for task.yaml and run.yaml; made where it does not exist")],
+    data: Annotated[
+        Path | None, typer.Option(help="your questions (JSONL); its first line fills in the fields")
+    ] = None,
+) -> None:
+    """Begin a task of your own: a commented task file and a commented run config.
+
+    Example: tripost init my-task --data questions.jsonl
+    """
+    from tripost_core.starter import write_starter
+
+    task, run = write_starter(directory, data)
+    print(f"Wrote {task} and {run}; read them through, they are short.")
+    print(f"Next: tripost data check --task {quote(str(task))}")
+    print(f"then: tripost run {quote(str(run))}")
 
 
 @app.command()

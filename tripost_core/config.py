@@ -7,13 +7,14 @@ reads, so that a changed learning rate repeats training and no expert call.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from tripost_core.errors import ConfigError
-from tripost_core.problems import TASKS
+from tripost_core.problems.names import TASKS
+from tripost_core.problems.own_spec import OwnTask, is_task_file, read_task_file
 
 
 class _Model(BaseModel):
@@ -170,12 +171,25 @@ class ComputeConfig(_Model):
     deployment: str = Field("heavy-stage/a100", description="the deployment that the GPU work pool runs")
 
 
+TaskChoice = Annotated[
+    Literal["multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"] | OwnTask,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(TASKS)},
+                {"type": "string", "pattern": r"\.ya?ml$", "title": "a task file"},
+            ]
+        },
+        mode="validation",
+    ),
+]
+"""A task that comes with TriPosT, or one's own. A form takes the path of a task file, on the machine that runs."""
+
+
 class RunConfig(_Model):
     """One TriPosT run."""
 
-    task: Literal["multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"] = Field(
-        "multistep_arithmetic", description="what the student is taught"
-    )
+    task: TaskChoice = Field("multistep_arithmetic", description="what the student is taught; a task file for your own")
     seed: int = Field(0, ge=0, description="of questions, sampling, balancing and training")
     iterations: int = Field(3, ge=1, le=100, description="t")
     data: DataConfig = Field(default_factory=DataConfig)
@@ -190,10 +204,30 @@ class RunConfig(_Model):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_own_task(cls, data: Any) -> Any:
+        """The content of a task file in the place of its path; its question files, unless `data` names others."""
+        if not isinstance(data, dict) or not isinstance(data.get("task"), str) or not is_task_file(data["task"]):
+            return data
+        task = read_task_file(Path(data["task"]))
+        files = {key: value for key in ("train_file", "test_file") if (value := getattr(task, key)) is not None}
+        given = data.get("data") or {}
+        return {**data, "task": task, "data": {**files, **given} if isinstance(given, dict) else given}
+
+    @property
+    def task_name(self) -> str:
+        return self.task if isinstance(self.task, str) else self.task.name
+
+    @property
+    def task_reference(self) -> str | dict[str, Any]:
+        """What `load_task` takes: a name, or the content of the task file, without where files are."""
+        return self.task if isinstance(self.task, str) else self.task.content
+
     def results_part(self) -> dict[str, Any]:
         """All that can change a number: everything but where the work is done and how an expert is reached."""
-        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert"})
-        return {**rest, "expert": self.expert.results_part()}
+        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task"})
+        return {**rest, "task": self.task_reference, "expert": self.expert.results_part()}
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:
@@ -231,7 +265,15 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     data = {} if data is None else data
     for override in overrides or []:
         data = _override(data, override)
-    return parse_config(data, str(path))
+    return parse_config(_beside(data, path.absolute().parent), str(path))
+
+
+def _beside(data: Any, directory: Path) -> Any:
+    """A task file is looked for beside the config file, then in the working directory."""
+    task = data.get("task") if isinstance(data, dict) else None
+    if isinstance(task, str) and is_task_file(task) and (directory / task).exists():
+        return {**data, "task": str(directory / task)}
+    return data
 
 
 def _override(data: Any, override: str) -> Any:
@@ -253,6 +295,3 @@ def _override(data: Any, override: str) -> Any:
         at = at[part]
     at[last] = value
     return result
-
-
-assert set(TASKS) == set(RunConfig.model_fields["task"].annotation.__args__)  # type: ignore[union-attr]

@@ -50,6 +50,11 @@ class RunRecord(BaseModel):
     finished: bool = False
 
     @property
+    def task_name(self) -> str:
+        task = self.config["task"]
+        return str(task["name"] if isinstance(task, dict) else task)
+
+    @property
     def run_config(self) -> RunConfig:
         return RunConfig.model_validate(self.config)
 
@@ -273,7 +278,7 @@ class RunPlan:
             label=label,
             store=self.store,
             config=config or {},
-            params={"task": self.config.task, **(params or {})},
+            params={"task": self.config.task_reference, **(params or {})},
             inputs=inputs or {},
             seed=self.config.seed,
             means=means or {},

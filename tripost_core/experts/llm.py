@@ -96,7 +96,7 @@ class LLMExpert:
             return attempt
         if said.error_step is None:
             return NoAnswer("feedback_names_no_step")
-        kept = [step.line for step in Attempt.parse(attempt).before(said.error_step)]
+        kept = [step.line for step in Attempt.parse(attempt).untouched(said.error_step)]
         if is_complete(kept):
             return "\n".join(kept)
 

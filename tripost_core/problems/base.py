@@ -45,6 +45,8 @@ class Task(Protocol):
     subtasks: tuple[Subtask, ...]
     answer_header: str
     """`Answer: Let's think step by step. ...`; the updated attempt's header is `Updated ` + this."""
+    holdout: float
+    """Share of the questions of a training file that is kept for the test where no test file is given."""
     paper_sizes: dict[str, dict[str, int]]
     """The paper's number of questions, {split: {subtask: n}}, splits `train`, `validation`, `test`."""
 

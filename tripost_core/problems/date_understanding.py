@@ -44,6 +44,7 @@ class DateUnderstanding:
     name = "date_understanding"
     subtasks = tuple(Subtask(name, seen=name in ("steps1", "steps2")) for name in _SUBTASKS)
     answer_header = "Answer: Let's think step by step."
+    holdout = 0.0
     paper_sizes: dict[str, dict[str, int]] = {  # noqa: RUF012 - the contract's plain dict
         "train": {"steps1": 22, "steps2": 169},
         "validation": {"steps1": 3, "steps2": 17},

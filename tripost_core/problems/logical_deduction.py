@@ -44,6 +44,7 @@ class LogicalDeduction:
     answer_header = (
         'Answer: Let\'s think step by step. Let "??" represents 0 or more objects, and "?" represents exactly 1 object.'
     )
+    holdout = 0.0
     paper_sizes: dict[str, dict[str, int]] = {  # noqa: RUF012 - the contract's plain dict
         "train": {"objects3": 183, "objects5": 177},
         "validation": {"objects3": 20, "objects5": 20},

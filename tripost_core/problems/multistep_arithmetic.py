@@ -52,6 +52,7 @@ class MultistepArithmetic:
 
     def __init__(self) -> None:
         # Each length has 150 training questions per depth; which of the 600 became validation is the paper's shuffle.
+        self.holdout = 0.0
         self.paper_sizes = {
             "train": {"l3-4d2": 278, "l3-4d22": 272},
             "validation": {"l3-4d2": 22, "l3-4d22": 28},

@@ -176,6 +176,7 @@ class WordSorting:
     name = "word_sorting"
     subtasks = tuple(Subtask(name, seen=most <= 7) for name, (_, most) in _SIZES.items())
     answer_header = "Answer: Let's think step by step."
+    holdout = 0.0
     paper_sizes: dict[str, dict[str, int]] = {  # noqa: RUF012 - the contract's plain dict
         "train": {"2-3": 142, "4-7": 291},
         "validation": {"2-3": 14, "4-7": 26},
