@@ -23,7 +23,7 @@ setup: .venv/.installed  ## build .venv from the lock
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(IMPORTED)"
 	@touch $@
 
-run: setup  ## one TriPosT run, TASK=multistep_arithmetic or word_sorting
+run: setup  ## one TriPosT run, TASK=multistep_arithmetic, word_sorting, date_understanding or logical_deduction
 	@$(BIN)/tripost run deployments/$(TASK).yaml
 
 test: check  ## tests, lint and types

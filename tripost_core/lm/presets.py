@@ -115,7 +115,8 @@ PRESETS = {
             Phase(600, _mixture(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
             Phase(700, _mixture(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
             Phase(2000, _mixture(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
-            Phase(2500, _mixture(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0)),
+            Phase(700, _mixture(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
+            Phase(2400, _mixture(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
         ),
     ),
     "debug": Preset(
