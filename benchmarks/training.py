@@ -20,11 +20,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from tripost_core.config import TrainConfig
+from tripost_core.lm.batches import MicroBatches
 from tripost_core.lm.encode import encode_rows
 from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
+from tripost_core.lm.packing import pad as collate
 from tripost_core.lm.student import save_student
 from tripost_core.lm.tokenizer import VOCAB_SIZE, build_tokenizer
-from tripost_core.lm.train import MicroBatches, collate, train
+from tripost_core.lm.train import train
 
 CUTS = ((4, None), (4, 2), (4, 1), (8, None), (8, 4), (16, None), (16, 4), (16, 2))
 

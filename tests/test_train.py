@@ -18,11 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tripost_core.buffers import Ref, read_manifest, write_buffer
 from tripost_core.config import TrainConfig
 from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
+from tripost_core.lm.batches import MicroBatches
 from tripost_core.lm.encode import encode_rows
 from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
+from tripost_core.lm.packing import pad as collate
 from tripost_core.lm.student import checkpoint_digest, load_student, save_student
 from tripost_core.lm.tokenizer import VOCAB_SIZE, build_tokenizer
-from tripost_core.lm.train import MicroBatches, collate, latest_checkpoint, train
+from tripost_core.lm.train import train
+from tripost_core.lm.trainer import latest_checkpoint
 from tripost_core.stages import StageRequest, execute
 
 STUDENT = {"dtype": "float32", "device": "cpu"}

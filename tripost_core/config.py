@@ -55,6 +55,8 @@ class TrainConfig(_Model):
     batch_size: int = Field(4, ge=1, description="rows of one optimiser step")
     micro_batch_size: int | None = Field(None, ge=1, description="rows of one forward pass; empty = batch_size")
     max_length_tokens: int = Field(1024, ge=16, description="longer rows are left out and counted")
+    packing: bool = Field(True, description="rows of a micro-batch behind one another instead of padded")
+    gradient_checkpointing: bool = Field(False, description="activations computed again, for less memory")
     improvement_weight: float = Field(1.5, gt=0, description="w, on feedback and improvement tokens of x_imp")
     mask_attempt: bool = Field(False, description="no loss on the wrong attempt of x_imp")
     weight_decay: float = Field(0.01, ge=0)

@@ -62,7 +62,7 @@ class Preset:
         return self.phases[-1], float(self.phases[-1].steps)
 
 
-def _mixture(
+def _mix(
     short: float = 0.0,
     long: float = 0.0,
     words: float = 0.0,
@@ -112,11 +112,11 @@ PRESETS = {
         evaluate_every=400,
         evaluate_questions=48,
         phases=(
-            Phase(600, _mixture(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
-            Phase(700, _mixture(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
-            Phase(2000, _mixture(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
-            Phase(700, _mixture(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
-            Phase(2400, _mixture(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
+            Phase(600, _mix(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
+            Phase(700, _mix(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
+            Phase(2000, _mix(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
+            Phase(700, _mix(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
+            Phase(2400, _mix(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
         ),
     ),
     "debug": Preset(
@@ -133,8 +133,8 @@ PRESETS = {
         evaluate_every=6,
         evaluate_questions=2,
         phases=(
-            Phase(6, _mixture(short=1, words=1, dates=1, orders=1), (1, 1)),
-            Phase(6, _mixture(short=1, words=1, dates=1, orders=1, feedback=0.5), (1, 0)),
+            Phase(6, _mix(short=1, words=1, dates=1, orders=1), (1, 1)),
+            Phase(6, _mix(short=1, words=1, dates=1, orders=1, feedback=0.5), (1, 0)),
         ),
     ),
 }

@@ -8,10 +8,7 @@ of threads, a training that was killed and started again ends with the bits of o
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,24 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
-from tripost_core.buffers import canonical_json, write_file
+from tripost_core.buffers import canonical_json
 from tripost_core.config import StudentConfig, TrainConfig
-from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
+from tripost_core.errors import ConfigError, DataError, StorageError
+from tripost_core.lm.batches import MicroBatches, Rows
 from tripost_core.lm.encode import EncodedRow, encode_rows
-from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
+from tripost_core.lm.loss import attach_weighted_loss
+from tripost_core.lm.packing import can_pack, use_varlen_attention
 from tripost_core.lm.student import load_student, save_student
 from tripost_core.lm.threads import suited_threads
-
-MARKER = "complete.json"
-Batch = dict[str, torch.Tensor]
+from tripost_core.lm.trainer import Keeper, WeightedTrainer, latest_checkpoint
 
 
 @dataclass(frozen=True)
@@ -83,18 +78,25 @@ def train(
     if not kept:
         raise DataError(f"There is nothing to train on: none of the {len(rows)} rows has at most {limit} tokens.")
     order = MicroBatches([row.num_tokens for row in kept], settings.batch_size, settings.micro_batch_size, seed)
+    packed = settings.packing and can_pack(student.model)
+    attach_weighted_loss(student.model)
+    attention = student.model.config._attn_implementation
+    if packed:
+        use_varlen_attention(student.model)
+    if settings.gradient_checkpointing:
+        student.model.gradient_checkpointing_enable({"use_reentrant": False})
     total_steps = num_steps or settings.num_epochs * order.num_steps_per_epoch
     identity = _identity(student.digest, kept, config, total_steps, seed)
     arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints")
     use_cache = getattr(student.model.config, "use_cache", None)
     try:
         latest = latest_checkpoint(work_dir / "checkpoints", identity)
-        keeper = _Keeper(identity, total_steps, started, latest, progress)
+        keeper = Keeper(identity, total_steps, started, latest, progress)
         trainer = WeightedTrainer(
             model=student.model,
             args=arguments,
-            train_dataset=kept,  # type: ignore[arg-type]
             order=order,
+            rows=Rows(kept, packed),
             callbacks=[keeper],
         )
         trainer.remove_callback(PrinterCallback)
@@ -104,6 +106,7 @@ def train(
         raise _explained(error, work_dir) from error
     if use_cache is not None:
         student.model.config.use_cache = use_cache  # the Trainer turns it off, and generation needs it
+    student.model.set_attn_implementation(attention)
     with _no_progress_bars():
         checkpoint_dir = save_student(student.model, student.tokenizer, work_dir / "student", dtype=torch.float32)
     return TrainResult(
@@ -117,181 +120,6 @@ def train(
         num_trained_tokens=sum(kept[i].num_trained_tokens for step in order.steps(total_steps) for i in step),
         seconds=time.monotonic() - started + (latest.seconds if latest else 0.0),
     )
-
-
-class MicroBatches(Sampler[list[int]]):
-    """The rows of one epoch, by index, one micro-batch at a time; `set_epoch` says which epoch.
-
-    Every epoch is a new order, drawn from (seed, epoch), cut into optimiser steps of `batch_size` rows; the last may
-    be smaller. Within a step the rows are sorted by length before they are cut into micro-batches, so that little is
-    padding. Which rows make up a step is left to chance, and the loss does not depend on how a step is cut.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, micro_batch_size: int | None, seed: int) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.micro_batch_size = min(micro_batch_size or batch_size, batch_size)
-        self.seed = seed
-        self.epoch = 0
-
-    @property
-    def num_steps_per_epoch(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
-
-    @property
-    def num_micro_batches_per_step(self) -> int:
-        return math.ceil(self.batch_size / self.micro_batch_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def steps(self, num_steps: int) -> Iterator[list[int]]:
-        """The rows of the first `num_steps` optimiser steps, over as many epochs as that takes."""
-        for step in range(num_steps):
-            epoch, position = divmod(step, self.num_steps_per_epoch)
-            if position == 0:
-                order = self._order(epoch)
-            yield order[position * self.batch_size : (position + 1) * self.batch_size]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._order(self.epoch)
-        for start in range(0, len(order), self.batch_size):
-            step = sorted(order[start : start + self.batch_size], key=lambda i: self.lengths[i])
-            for at in range(0, len(step), self.micro_batch_size):
-                yield step[at : at + self.micro_batch_size]
-
-    def __len__(self) -> int:
-        whole, rest = divmod(len(self.lengths), self.batch_size)
-        return whole * self.num_micro_batches_per_step + math.ceil(rest / self.micro_batch_size)
-
-    def _order(self, epoch: int) -> list[int]:
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)).tolist()
-
-
-def collate(rows: Sequence[EncodedRow]) -> Batch:
-    """input_ids, weights, attention_mask: [rows, tokens of the longest]; padded on the right, with weight 0."""
-    length = max(row.num_tokens for row in rows)
-    input_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    weights = torch.zeros(len(rows), length)
-    attention_mask = torch.zeros(len(rows), length, dtype=torch.long)
-    for i, row in enumerate(rows):
-        input_ids[i, : row.num_tokens] = torch.tensor(row.input_ids)
-        weights[i, : row.num_tokens] = torch.tensor(row.weights)
-        attention_mask[i, : row.num_tokens] = 1
-    return {"input_ids": input_ids, "weights": weights, "attention_mask": attention_mask}
-
-
-class WeightedTrainer(Trainer):
-    """`transformers.Trainer` with the weighted loss, normalised over the whole optimiser step."""
-
-    loss_is_scaled_for_ga = True  # by the step's trained tokens, so the Trainer shall not divide again
-
-    def __init__(self, *args: Any, order: MicroBatches, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.order = order
-        assert self.accelerator.num_processes == 1, "the divisor of the loss is not yet summed over processes"
-
-    def get_train_dataloader(self) -> DataLoader:
-        loader: DataLoader = DataLoader(self.train_dataset, batch_sampler=self.order, collate_fn=collate)  # type: ignore[arg-type]
-        return self.accelerator.prepare(loader)
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[Batch], int]:
-        """The micro-batches of one optimiser step and how many tokens they train."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, sum(count_trained_tokens(batch["weights"]) for batch in batches)
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: Batch,
-        return_outputs: bool = False,
-        num_items_in_batch: int | None = None,
-    ) -> Any:
-        """This micro-batch's share of the step's loss; `num_items_in_batch`: trained tokens of the whole step."""
-        assert num_items_in_batch is not None
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        total = weighted_cross_entropy_sum(outputs.logits, inputs["input_ids"], inputs["weights"])
-        loss = total / max(num_items_in_batch, 1)
-        return (loss, outputs) if return_outputs else loss
-
-    def floating_point_ops(self, inputs: Batch) -> int:
-        """Not wanted, and counting every parameter in every micro-batch takes time."""
-        return 0
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Weights and config; without the pickled arguments that the Trainer would put beside them."""
-        assert isinstance(self.model, PreTrainedModel)
-        self.model.save_pretrained(output_dir or self.args.output_dir)
-
-
-@dataclass(frozen=True)
-class SavedState:
-    """A complete checkpoint in the work directory; `seconds`: time that training had taken when it was written."""
-
-    directory: Path
-    step: int
-    seconds: float
-
-
-def latest_checkpoint(checkpoints: Path, identity: str) -> SavedState | None:
-    """The last complete checkpoint of the training with this identity; everything else there is removed."""
-    found = []
-    for directory in sorted(checkpoints.glob("checkpoint-*")) if checkpoints.is_dir() else []:
-        marker = directory / MARKER
-        content = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
-        if content.get("identity") == identity:
-            found.append(SavedState(directory, content["step"], content["seconds"]))
-        else:  # half-written, or of other arguments
-            shutil.rmtree(directory)
-    return max(found, key=lambda saved: saved.step, default=None)
-
-
-class _Keeper(TrainerCallback):
-    """Reports progress, stops at a loss that is not finite, and marks checkpoints as complete."""
-
-    def __init__(
-        self,
-        identity: str,
-        total_steps: int,
-        started: float,
-        resumed: SavedState | None,
-        progress: Callable[[str, int, int], None],
-    ) -> None:
-        self.identity = identity
-        self.total_steps = total_steps
-        self.started = started
-        self.seconds_before = resumed.seconds if resumed else 0.0
-        self.progress = progress
-
-    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress("optimiser steps", state.global_step, self.total_steps)
-        if state.global_step == self.total_steps:
-            # The finished student is written next. A checkpoint of the last step would be of no use: resumed there,
-            # in the middle of an epoch, the Trainer takes a step too many.
-            control.should_save = False
-
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        # Called after every step and before its checkpoint, so no checkpoint holds weights that are not finite.
-        for name, key in (("loss", "loss"), ("gradient", "grad_norm")):
-            if not math.isfinite(logs.get(key, 0.0)):
-                raise ModelError(
-                    f"Training diverged: the {name} of optimiser step {state.global_step} is {logs[key]}; "
-                    "try a lower learning_rate or max_grad_norm."
-                )
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        checkpoints = Path(str(args.output_dir))
-        directory = checkpoints / f"checkpoint-{state.global_step}"
-        for path in [*directory.iterdir(), directory]:
-            _sync(path)
-        seconds = self.seconds_before + time.monotonic() - self.started
-        marker = {"identity": self.identity, "step": state.global_step, "seconds": seconds}
-        write_file(str(directory / MARKER), json.dumps(marker).encode())
-        for older in checkpoints.glob("checkpoint-*"):
-            if older != directory:
-                shutil.rmtree(older)
 
 
 def _identity(digest: str, rows: Sequence[EncodedRow], config: Mapping[str, Any], total_steps: int, seed: int) -> str:
@@ -371,11 +199,3 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
