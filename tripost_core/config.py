@@ -46,6 +46,16 @@ class StudentConfig(_Model):
     device: str | None = Field(None, description="`cpu`, `cuda`, ...; empty = a GPU where there is one")
 
 
+class LoraConfig(_Model):
+    """Adapters instead of all weights; they are merged when a training ends."""
+
+    rank: int = Field(16, ge=1, description="width of the adapters")
+    alpha: float = Field(32.0, gt=0, description="their scale is alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = Field("all-linear", description="names of modules, or all linear ones")
+    quantize: Literal["none", "4bit"] = Field("none", description="4bit: QLoRA, the frozen weights in nf4 (CUDA)")
+
+
 class TrainConfig(_Model):
     """Supervised training, weighted (section 2.4)."""
 
@@ -62,6 +72,7 @@ class TrainConfig(_Model):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     save_every_steps: int = Field(100, ge=1, description="a checkpoint to resume from")
+    lora: LoraConfig | None = Field(None, description="train adapters instead of all weights")
 
 
 class RationaleConfig(TrainConfig):
@@ -166,11 +177,32 @@ class EvaluateConfig(_Model):
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 
 
+class RanksConfig(_Model):
+    """The processes of a training: one a GPU. The loss is the same number however many there are."""
+
+    processes_per_node: int = Field(1, ge=1, description="processes on a machine, one a GPU")
+    nodes: int = Field(1, ge=1, description="machines; the same command has to be started on each (tripost join)")
+    rendezvous: str | None = Field(None, description="host:port of the first machine, where there are several")
+    deepspeed: str = Field("none", description="none, zero2, zero2-offload, zero3, or a DeepSpeed JSON file")
+
+    @model_validator(mode="after")
+    def _meet_somewhere(self) -> RanksConfig:
+        if self.nodes > 1 and not self.rendezvous:
+            raise ValueError("nodes is more than 1, so rendezvous has to name host:port of the first machine")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """One process without DeepSpeed, for which nothing has to be launched."""
+        return self.processes_per_node == self.nodes == 1 and self.deepspeed == "none"
+
+
 class ComputeConfig(_Model):
     """Where the heavy stages (generate, train, evaluate) run."""
 
     heavy: Literal["in_process", "pool"] = Field("in_process", description="`pool`: handed to the GPU work pool")
     deployment: str = Field("heavy-stage/a100", description="the deployment that the GPU work pool runs")
+    ranks: RanksConfig = Field(default_factory=RanksConfig)
 
 
 TaskChoice = Annotated[

@@ -302,6 +302,7 @@ class RunPlan:
             config={**config.model_dump(mode="json"), "student": self._student_part()},
             params={"iteration": iteration, "num_steps": num_steps},
             inputs={"student": student, "rows": rows},
+            means={"ranks": self.config.compute.ranks.model_dump(mode="json")},
         )
 
     def _expert(self, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:

@@ -71,15 +71,18 @@ def chunked_cross_entropy_sum(
     return total
 
 
-def attach_weighted_loss(model: PreTrainedModel, max_logits: int = MAX_LOGITS) -> None:
+def attach_weighted_loss(
+    model: PreTrainedModel, max_logits: int = MAX_LOGITS, like: PreTrainedModel | None = None
+) -> None:
     """From now on `model(input_ids, weights=..., ...)` returns the sum of the weighted loss as `loss`, and no logits;
     without `weights` it is what it was.
 
     A model that does more to its logits than its output layer (a soft cap, a scale) is found out by comparing the two
-    on a few tokens, and its loss is then computed from its own logits, all at once.
+    on a few tokens, and its loss is then computed from its own logits, all at once. `like`: the same architecture, to
+    be asked instead where the model's parameters are spread over ranks or quantised.
     """
     original, decoder, output = model.forward, model.get_decoder(), model.get_output_embeddings()
-    chunked = _is_whole_head(model)
+    chunked = _is_whole_head(like or model)
 
     def forward(input_ids: torch.Tensor | None = None, weights: torch.Tensor | None = None, **kwargs: Any) -> Any:
         if weights is None:

@@ -7,12 +7,14 @@ of threads, a training that was killed and started again ends with the bits of o
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import logging
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +22,29 @@ import torch
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging
 
 from tripost_core.buffers import canonical_json
-from tripost_core.config import StudentConfig, TrainConfig
-from tripost_core.errors import ConfigError, DataError, StorageError
+from tripost_core.config import RanksConfig, StudentConfig, TrainConfig
+from tripost_core.errors import ConfigError, DataError, OutOfMemoryError, StorageError
 from tripost_core.lm.batches import MicroBatches, Rows
+from tripost_core.lm.deepspeed import zero_config
 from tripost_core.lm.encode import EncodedRow, encode_rows
-from tripost_core.lm.loss import attach_weighted_loss
-from tripost_core.lm.packing import can_pack, use_varlen_attention
-from tripost_core.lm.student import load_student, save_student
+from tripost_core.lm.prepared import Prepared, no_progress_bars
+from tripost_core.lm.ranks import run_ranks
+from tripost_core.lm.student import load_student
 from tripost_core.lm.threads import suited_threads
 from tripost_core.lm.trainer import Keeper, WeightedTrainer, latest_checkpoint
+
+logger = logging.getLogger(__name__)
+_CUTS = ("micro_batch_size", "packing", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What a training did. `losses` has one entry per optimiser step: {"step", "loss", "learning_rate"}.
 
-    `num_trained_tokens` counts a token once per time it was trained; `seconds` includes those before an interruption.
+    `num_trained_tokens` counts a token once per time it was trained; `seconds` includes those before an interruption;
+    `micro_batch_size` is what fitted into memory.
     """
 
     checkpoint_dir: Path
@@ -48,6 +54,14 @@ class TrainResult:
     losses: list[dict[str, float]]
     num_trained_tokens: int
     seconds: float
+    micro_batch_size: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "checkpoint_dir": str(self.checkpoint_dir)}
+
+    @classmethod
+    def of_dict(cls, content: Mapping[str, Any]) -> TrainResult:
+        return cls(**{**content, "checkpoint_dir": Path(content["checkpoint_dir"])})
 
 
 def train(
@@ -58,57 +72,89 @@ def train(
     seed: int,
     work_dir: Path,
     progress: Callable[[str, int, int], None],
+    ranks: RanksConfig | None = None,
 ) -> TrainResult:
-    """Trains the student in `student_dir` on rows of schema `rows-1` and writes it, in fp32, below `work_dir`.
+    """Trains the student in `student_dir` on rows of schema `rows-1` and writes it, whole, below `work_dir`.
 
     config: the fields of TrainConfig, and `student` with those of StudentConfig. `num_steps`: exactly so many
     optimiser steps with the learning rate's schedule over them; None = `num_epochs` passes. A checkpoint is kept in
-    `work_dir` every `save_every_steps`; the same call finds it and goes on from there.
+    `work_dir` every `save_every_steps`; the same call finds it and goes on from there. `ranks`: on how many processes.
+    Where memory runs out, the micro-batches are halved and the training goes on from its last checkpoint; the rows of
+    an optimiser step stay the same, and so does its loss.
 
     Raises DataError where no row is left, ModelError for a loss that is not finite, ConfigError for a device that is
     not there or too small, StorageError where a checkpoint cannot be written.
     """
+    settings = TrainConfig.model_validate({key: value for key, value in config.items() if key != "student"})
+    ranks = ranks or RanksConfig()
+    num_processes = ranks.processes_per_node * ranks.nodes
+    micro = min(settings.micro_batch_size or settings.batch_size, math.ceil(settings.batch_size / num_processes))
+    while True:
+        cut = {**config, "micro_batch_size": micro}
+        try:
+            if ranks.is_plain:
+                return train_rank(student_dir, rows, cut, num_steps, seed, work_dir, progress, ranks)
+            arguments = {"student_dir": str(student_dir), "config": cut, "num_steps": num_steps, "seed": seed}
+            return TrainResult.of_dict(run_ranks(ranks, arguments, rows, work_dir, progress))
+        except OutOfMemoryError:
+            if micro == 1:
+                raise
+            micro = math.ceil(micro / 2)
+            logger.warning("Training ran out of memory; it goes on with micro-batches of %d rows.", micro)
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def train_rank(
+    student_dir: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    config: Mapping[str, Any],
+    num_steps: int | None,
+    seed: int,
+    work_dir: Path,
+    progress: Callable[[str, int, int], None],
+    ranks: RanksConfig,
+) -> TrainResult:
+    """`train` on one of its processes; `torchrun` says which (RANK, WORLD_SIZE). The first writes the student."""
     started = time.monotonic()
     student_config = StudentConfig.model_validate({"model": str(student_dir), **config["student"]})
     settings = TrainConfig.model_validate({key: value for key, value in config.items() if key != "student"})
+    zero = zero_config(ranks)
     student = load_student(student_dir, device="cpu", dtype=torch.float32)  # fp32 weights also under bf16 computation
     limit = min(settings.max_length_tokens, student.context_length)
     encoded = encode_rows(rows, student.tokenizer, settings.improvement_weight, settings.mask_attempt)
     kept = [row for row in encoded if row.num_tokens <= limit]
     if not kept:
         raise DataError(f"There is nothing to train on: none of the {len(rows)} rows has at most {limit} tokens.")
-    order = MicroBatches([row.num_tokens for row in kept], settings.batch_size, settings.micro_batch_size, seed)
-    packed = settings.packing and can_pack(student.model)
-    attach_weighted_loss(student.model)
-    attention = student.model.config._attn_implementation
-    if packed:
-        use_varlen_attention(student.model)
-    if settings.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+    order = MicroBatches(
+        [row.num_tokens for row in kept],
+        settings.batch_size,
+        settings.micro_batch_size,
+        seed,
+        rank=int(os.environ.get("RANK", "0")) if not ranks.is_plain else 0,
+        num_ranks=ranks.processes_per_node * ranks.nodes,
+    )
     total_steps = num_steps or settings.num_epochs * order.num_steps_per_epoch
-    identity = _identity(student.digest, kept, config, total_steps, seed)
-    arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints")
-    use_cache = getattr(student.model.config, "use_cache", None)
+    identity = _identity(student.digest, kept, config, total_steps, seed, ranks)
+    arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints", zero)
+    prepared = Prepared.of(student, settings, student_config, zero, Path(student_dir), arguments.device)
     try:
-        latest = latest_checkpoint(work_dir / "checkpoints", identity)
+        latest = latest_checkpoint(work_dir / "checkpoints", identity, remove=order.rank == 0)
         keeper = Keeper(identity, total_steps, started, latest, progress)
         trainer = WeightedTrainer(
-            model=student.model,
+            model=prepared.model,
             args=arguments,
             order=order,
-            rows=Rows(kept, packed),
+            rows=Rows(kept, prepared.packed),
             callbacks=[keeper],
         )
         trainer.remove_callback(PrinterCallback)
-        with _no_progress_bars(), suited_threads(student.model):
+        with no_progress_bars(), suited_threads(student.model):
             trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
+            checkpoint_dir = prepared.save(trainer, work_dir / "student")
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise _explained(error, work_dir) from error
-    if use_cache is not None:
-        student.model.config.use_cache = use_cache  # the Trainer turns it off, and generation needs it
-    student.model.set_attn_implementation(attention)
-    with _no_progress_bars():
-        checkpoint_dir = save_student(student.model, student.tokenizer, work_dir / "student", dtype=torch.float32)
     return TrainResult(
         checkpoint_dir=checkpoint_dir,
         num_steps=total_steps,
@@ -119,12 +165,22 @@ def train(
         ],
         num_trained_tokens=sum(kept[i].num_trained_tokens for step in order.steps(total_steps) for i in step),
         seconds=time.monotonic() - started + (latest.seconds if latest else 0.0),
+        micro_batch_size=order.micro_batch_size,
     )
 
 
-def _identity(digest: str, rows: Sequence[EncodedRow], config: Mapping[str, Any], total_steps: int, seed: int) -> str:
-    """SHA-256 over all that determines a training; a checkpoint is taken up by the training that wrote it only."""
-    content = hashlib.sha256(canonical_json([digest, dict(config), total_steps, seed]).encode())
+def _identity(
+    digest: str,
+    rows: Sequence[EncodedRow],
+    config: Mapping[str, Any],
+    total_steps: int,
+    seed: int,
+    ranks: RanksConfig,
+) -> str:
+    """SHA-256 over all that determines a training; a checkpoint is taken up by the training that wrote it only. How a
+    step is cut is left out: a training that ran out of memory goes on with smaller pieces."""
+    settings = {key: value for key, value in config.items() if key not in _CUTS}
+    content = hashlib.sha256(canonical_json([digest, settings, total_steps, seed, ranks.deepspeed]).encode())
     for row in rows:
         content.update(canonical_json([row.input_ids, row.weights]).encode())
     return content.hexdigest()
@@ -137,6 +193,7 @@ def _arguments(
     total_steps: int,
     seed: int,
     output_dir: Path,
+    zero: dict[str, Any] | None,
 ) -> TrainingArguments:
     try:
         device = torch.device(student.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -151,7 +208,7 @@ def _arguments(
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(settings.warmup_ratio * total_steps),
-        optim="adamw_torch_fused",
+        optim="adamw_torch_fused" if zero is None else "adamw_torch",
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=student.dtype == "bfloat16",
@@ -164,6 +221,9 @@ def _arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
+        ddp_backend="gloo" if device.type == "cpu" else None,
+        ddp_find_unused_parameters=False,
+        deepspeed=zero,
     )
     actual = arguments.device
     if actual.type != device.type or device.index not in (None, actual.index or 0):
@@ -171,7 +231,7 @@ def _arguments(
             f"Training runs on {actual} here, not on student.device = {student.device!r}; "
             "CUDA_VISIBLE_DEVICES chooses between GPUs."
         )
-    if actual.type == "cuda":
+    if actual.type == "cuda" and order.num_ranks == 1:
         arguments._n_gpu = 1  # else the Trainer spreads micro-batches over all GPUs with DataParallel
     return arguments
 
@@ -180,22 +240,10 @@ def _explained(error: Exception, work_dir: Path) -> Exception:
     """The error as one sentence where a user can cause it, else as it is."""
     text = " ".join(str(error).split())
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
-        return ConfigError("Training ran out of memory; a smaller micro_batch_size or max_length_tokens needs less.")
+        return OutOfMemoryError("Training ran out of memory; a smaller max_length_tokens or train.lora needs less.")
     # torch.save says of a full disk nothing but where in its zip writer it was noticed.
     from_torch = any(sign in text for sign in ("PytorchStream", "inline_container", "iostream error"))
     if isinstance(error, (OSError, SafetensorError)) or from_torch:
         cause = getattr(error, "strerror", None) or ("the disk is full" if from_torch else text.rstrip("."))
         return StorageError(f"The checkpoint of the training in {work_dir} cannot be written or read: {cause}.")
     return error
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """For a block that writes weights: transformers shows a bar for every file. `progress` is what reports here."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

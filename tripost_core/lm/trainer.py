@@ -93,15 +93,16 @@ class SavedState:
     seconds: float
 
 
-def latest_checkpoint(checkpoints: Path, identity: str) -> SavedState | None:
-    """The last complete checkpoint of the training with this identity; everything else there is removed."""
+def latest_checkpoint(checkpoints: Path, identity: str, remove: bool = True) -> SavedState | None:
+    """The last complete checkpoint of the training with this identity; everything else there is removed
+    by the rank that may."""
     found = []
     for directory in sorted(checkpoints.glob("checkpoint-*")) if checkpoints.is_dir() else []:
         marker = directory / MARKER
         content = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
         if content.get("identity") == identity:
             found.append(SavedState(directory, content["step"], content["seconds"]))
-        else:  # half-written, or of other arguments
+        elif remove:  # half-written, or of other arguments
             shutil.rmtree(directory)
     return max(found, key=lambda saved: saved.step, default=None)
 
@@ -140,6 +141,8 @@ class Keeper(TrainerCallback):
                 )
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        if not args.should_save:
+            return
         checkpoints = Path(str(args.output_dir))
         directory = checkpoints / f"checkpoint-{state.global_step}"
         for path in [*directory.iterdir(), directory]:
