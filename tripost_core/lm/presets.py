@@ -117,6 +117,8 @@ PRESETS = {
             Phase(2000, _mix(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
             Phase(700, _mix(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
             Phase(2400, _mix(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
+            Phase(160, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.1, 0.7)),
+            Phase(4640, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.7, 0)),
         ),
     ),
     "debug": Preset(
