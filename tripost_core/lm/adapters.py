@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def add_adapters(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    """The model with adapters that change nothing yet. Raises ConfigError without peft, or for modules it lacks."""
+def add_adapters(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
+    """The model with adapters that change nothing yet; half of them are random, by `seed`. Raises ConfigError without peft, or for modules it lacks."""
     peft = _peft()
     if getattr(model, "is_loaded_in_4bit", False):
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -31,6 +31,7 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
+    torch.manual_seed(seed)
     try:
         return peft.get_peft_model(model, settings)
     except ValueError as error:

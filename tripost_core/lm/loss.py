@@ -47,12 +47,12 @@ def chunked_cross_entropy_sum(
     head: Callable[[torch.Tensor], torch.Tensor],
     input_ids: torch.Tensor,
     weights: torch.Tensor,
-    max_logits: int = MAX_LOGITS,
+    max_logits: int | None = MAX_LOGITS,
 ) -> torch.Tensor:
     """`weighted_cross_entropy_sum` of `head(hidden)`, for the trained tokens alone and so many logits at a time.
 
     hidden: [rows, tokens, width]; head: [n, width] to logits [n, vocabulary]. The logits of a chunk are computed again
-    for its gradients, unless one chunk is all there is.
+    for its gradients, unless one chunk is all there is. `max_logits` None: always one chunk, and one call of `head`.
     """
     targets, target_weights = input_ids[:, 1:], weights[:, 1:]
     trained = target_weights > 0
@@ -61,8 +61,10 @@ def chunked_cross_entropy_sum(
     def part(states: torch.Tensor, targets: torch.Tensor, target_weights: torch.Tensor) -> torch.Tensor:
         return _sum(head(states), targets, target_weights)
 
-    vocabulary = head(states[:1].detach()).shape[-1] if len(states) else 1
-    size = max(1, max_logits // vocabulary)
+    if max_logits is None or len(states) == 0:
+        return part(states, targets, target_weights)
+    with torch.no_grad():
+        size = max(1, max_logits // head(states[:1]).shape[-1])
     if len(states) <= size:
         return part(states, targets, target_weights)
     total = states.new_zeros((), dtype=torch.float32)
@@ -72,7 +74,7 @@ def chunked_cross_entropy_sum(
 
 
 def attach_weighted_loss(
-    model: PreTrainedModel, max_logits: int = MAX_LOGITS, like: PreTrainedModel | None = None
+    model: PreTrainedModel, max_logits: int | None = MAX_LOGITS, like: PreTrainedModel | None = None
 ) -> None:
     """From now on `model(input_ids, weights=..., ...)` returns the sum of the weighted loss as `loss`, and no logits;
     without `weights` it is what it was.

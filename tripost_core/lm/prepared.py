@@ -13,9 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tripost_core.config import StudentConfig, TrainConfig
+from tripost_core.errors import ConfigError
 from tripost_core.lm.adapters import add_adapters, merged, quantised
 from tripost_core.lm.deepspeed import zero_stage
-from tripost_core.lm.loss import attach_weighted_loss
+from tripost_core.lm.loss import MAX_LOGITS, attach_weighted_loss
 from tripost_core.lm.packing import can_pack, use_varlen_attention
 from tripost_core.lm.student import Student, save_student
 
@@ -31,6 +32,8 @@ class Prepared:
     student_dir: Path
     attention: str
     use_cache: bool | None
+    is_spread: bool
+    """Every rank holds a part of the parameters only (ZeRO-3)."""
 
     @classmethod
     def of(
@@ -41,6 +44,7 @@ class Prepared:
         zero: dict[str, Any] | None,
         student_dir: Path,
         device: torch.device,
+        seed: int,
     ) -> Prepared:
         """Raises ConfigError where adapters or quantisation cannot be had."""
         model = student.model
@@ -50,25 +54,32 @@ class Prepared:
             model = _partitioned(student_dir)
         attention, use_cache = model.config._attn_implementation, getattr(model.config, "use_cache", None)
         packed = settings.packing and can_pack(model)
-        attach_weighted_loss(model, like=student.model)
+        # With parameters spread over the ranks every use of the output layer is a collective, so that its number must
+        # not depend on how many tokens a rank has.
+        attach_weighted_loss(model, None if zero_stage(zero) == 3 else MAX_LOGITS, like=student.model)
         if packed:
             use_varlen_attention(model)
         if settings.gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        trained: Any = model if settings.lora is None else add_adapters(model, settings.lora)
+        trained: Any = model if settings.lora is None else add_adapters(model, settings.lora, seed)
         if settings.lora is not None and settings.gradient_checkpointing:
             model.enable_input_require_grads()
-        return cls(trained, student.tokenizer, packed, settings.lora is not None, student_dir, attention, use_cache)
+        spread, adapted = zero_stage(zero) == 3, settings.lora is not None
+        if spread and adapted:
+            raise ConfigError("train.lora and DeepSpeed ZeRO-3 do not go together here; ZeRO-2 does.")
+        return cls(trained, student.tokenizer, packed, adapted, student_dir, attention, use_cache, spread)
 
     def save(self, trainer: Any, directory: Path) -> Path:
         """The trained student as a plain checkpoint, by the first rank; every rank has to call this."""
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if self.is_spread else None
         if not trainer.args.should_save:
             return directory
         model: PreTrainedModel = self.model
         if self.has_adapters:
             model = merged(self.model, self.student_dir, torch.float32)
             state = None
+        if state is not None:
+            state = {key: value for key, value in state.items() if key not in (model.all_tied_weights_keys or {})}
         if self.use_cache is not None:
             model.config.use_cache = self.use_cache  # the Trainer turns it off, and generation needs it
         model.set_attn_implementation(self.attention)

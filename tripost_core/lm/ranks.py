@@ -67,6 +67,9 @@ def run_ranks(
     except BaseException:
         _end(process)
         raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
     return _result(work_dir, code, tail)
 
 

@@ -138,7 +138,7 @@ def train_rank(
     total_steps = num_steps or settings.num_epochs * order.num_steps_per_epoch
     identity = _identity(student.digest, kept, config, total_steps, seed, ranks)
     arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints", zero)
-    prepared = Prepared.of(student, settings, student_config, zero, Path(student_dir), arguments.device)
+    prepared = Prepared.of(student, settings, student_config, zero, Path(student_dir), arguments.device, seed)
     try:
         latest = latest_checkpoint(work_dir / "checkpoints", identity, remove=order.rank == 0)
         keeper = Keeper(identity, total_steps, started, latest, progress)
@@ -221,7 +221,7 @@ def _arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
-        ddp_backend="gloo" if device.type == "cpu" else None,
+        ddp_backend="gloo" if device.type == "cpu" and order.num_ranks > 1 else None,
         ddp_find_unused_parameters=False,
         deepspeed=zero,
     )

@@ -1,4 +1,4 @@
-"""One rank of a training on several processes (`lm/ranks.py`): torchrun starts it as a module, with the work directory."""
+"""One rank of a training on several processes (`lm/ranks.py`): torchrun runs this module, with the work directory."""
 
 from __future__ import annotations
 
