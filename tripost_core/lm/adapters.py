@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def add_adapters(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
-    """The model with adapters that change nothing yet; half of them are random, by `seed`. Raises ConfigError without peft, or for modules it lacks."""
+    """The model with adapters that change nothing yet; half of their numbers are random, by `seed`.
+
+    Raises ConfigError without peft, or for modules that the model lacks.
+    """
     peft = _peft()
     if getattr(model, "is_loaded_in_4bit", False):
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
