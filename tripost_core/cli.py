@@ -308,6 +308,39 @@ def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. run
     print(f"Open {run / 'report.html'} in a browser; the numbers are in {run / 'report.json'}.")
 
 
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="a run's directory, e.g. runs/word_sorting")],
+    repository: Annotated[str | None, typer.Option("--to", help="NAMESPACE/NAME at the model hub")] = None,
+    entry: Annotated[str | None, typer.Option(help="whose student; empty = the last iteration's")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the package here instead of uploading it")] = None,
+    private: Annotated[bool, typer.Option(help="a new repository is not public")] = True,
+) -> None:
+    """A run's student with a model card of its numbers, to a model hub (your login, HF_TOKEN) or into a directory.
+
+    Example: tripost push runs/word_sorting --to my-name/word-sorter
+    """
+    import tempfile
+
+    from tripost_core.plan import read_record
+    from tripost_core.publish import publishable_entry, write_package
+    from tripost_core.publish import push as upload
+
+    if (repository is None) == (out is None):
+        raise ConfigError("`tripost push` needs either --to, a repository, or --out, a directory.")
+    record = read_record(run)
+    if record is None:
+        raise ConfigError(f"{run} holds no run: there is no run.json in it.")
+    chosen = publishable_entry(record, entry)
+    if out is not None:
+        print(f"{chosen.name} with its model card is in {write_package(record, run, chosen, out)}.")
+        return
+    assert repository is not None
+    with tempfile.TemporaryDirectory() as directory:
+        package = write_package(record, run, chosen, Path(directory) / "student")
+        print(f"{chosen.name} is at {upload(package, repository, private)}.")
+
+
 @cache_app.command("show")
 def cache_show(as_json: JsonOption = False) -> None:
     """Which answers the response cache holds: by endpoint, model and prompt version, with tokens and cost.
