@@ -129,14 +129,15 @@ def evaluate(
         if expert is not None:
             rows = _prompted(expert, task, problems, max_improvements, progress)
         else:
-            from tripost_core.lm.student import load_student
+            from tripost_core.lm.student import load_student, resolve_student
             from tripost_core.stages.evaluate import answer_rows
 
             assert model is not None
             rows = answer_rows(
                 load_student(model),
-                the_task,
+                task,
                 problems,
+                student_dir=resolve_student(model),
                 max_new_tokens=max_new_tokens,
                 max_improvements=max_improvements,
                 progress=progress,

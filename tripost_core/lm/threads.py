@@ -10,6 +10,12 @@ import torch
 SMALL_MODEL_PARAMETERS = 20_000_000
 
 
+def is_small(model: torch.nn.Module) -> bool:
+    """Whether it is on the CPU and its operations are too small to be shared by threads."""
+    parameter = next(model.parameters())
+    return parameter.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS
+
+
 @contextmanager
 def suited_threads(model: torch.nn.Module) -> Iterator[None]:
     """One thread for a small model on the CPU, torch's own number for anything else.
@@ -18,9 +24,8 @@ def suited_threads(model: torch.nn.Module) -> Iterator[None]:
     a second: on a machine with other work, two threads were several times slower than one (docs/log.md). The result is
     then also independent of the number of cores.
     """
-    parameter = next(model.parameters())
     before = torch.get_num_threads()
-    if parameter.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS:
+    if is_small(model):
         torch.set_num_threads(1)
     try:
         yield
