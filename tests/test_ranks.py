@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,7 @@ from tripost_core.config import LoraConfig, RanksConfig, RunConfig, TrainConfig
 from tripost_core.errors import ConfigError, ModelError, OutOfMemoryError
 from tripost_core.lm import train as train_module
 from tripost_core.lm.deepspeed import zero_config
+from tripost_core.lm.ranks import join
 from tripost_core.lm.student import load_student
 from tripost_core.lm.train import train
 from tripost_core.plan import RunPlan
@@ -68,11 +71,35 @@ def test_what_a_rank_raises_is_what_the_caller_gets(student_dir, tmp_path):
 
 PARENT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_ranks import run_ranks
 run_ranks(Path({student!r}), Path({work!r}), num_steps=100000)
 """
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_machines(student_dir, alone, tmp_path):
+    """Two launchers that meet at a port, as two machines do that see the same files."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rendezvous = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = RanksConfig(processes_per_node=1, nodes=2, rendezvous=rendezvous)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(train, student_dir, make_rows(10), make_config(), 5, 1, tmp_path, lambda *_: None, settings)
+        while not (tmp_path / "rows.jsonl").exists():
+            time.sleep(0.1)
+        time.sleep(1)
+        assert join(tmp_path) == 0
+        result = first.result()
+    assert [e["loss"] for e in result.losses] == pytest.approx([e["loss"] for e in alone.losses], abs=1e-5)
+
+
+def test_joining_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="has begun"):
+        join(tmp_path)
 
 
 @pytest.mark.slow

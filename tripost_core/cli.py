@@ -310,6 +310,19 @@ def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. run
 
 
 @app.command()
+def join(
+    work_dir: Annotated[Path, typer.Argument(help="as the machine that began the training has said it")],
+) -> None:
+    """Take part in a training on several machines (compute.ranks.nodes) that another one has begun.
+
+    Example: tripost join /shared/runs/word_sorting/stages/.work/train-v1-0123456789abcdef
+    """
+    from tripost_core.lm.ranks import join as join_training
+
+    raise typer.Exit(join_training(work_dir))
+
+
+@app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="a run's directory, e.g. runs/word_sorting")],
     repository: Annotated[str | None, typer.Option("--to", help="NAMESPACE/NAME at the model hub")] = None,

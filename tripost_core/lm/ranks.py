@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from tripost_core.config import RanksConfig
 from tripost_core.errors import ConfigError, DataError, ModelError, OutOfMemoryError, StorageError, TripostError
 from tripost_core.lm.deepspeed import zero_config
 
+logger = logging.getLogger(__name__)
 PROGRESS = "TRIPOST-PROGRESS "
 REQUEST, ROWS, RESULT = "request.json", "rows.jsonl", "result.json"
 _ERRORS = {error.__name__: error for error in (ConfigError, DataError, ModelError, OutOfMemoryError, StorageError)}
@@ -45,6 +47,12 @@ def run_ranks(
     (work_dir / REQUEST).write_text(json.dumps({**arguments, "ranks": ranks.model_dump(mode="json")}))
     with (work_dir / ROWS).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
+    if ranks.nodes > 1:
+        logger.warning(
+            "The training waits for %d more machines; on each of them, with the same files in sight: tripost join %s",
+            ranks.nodes - 1,
+            work_dir,
+        )
     process = subprocess.Popen(
         command(ranks, work_dir),
         stdout=subprocess.PIPE,
@@ -71,6 +79,21 @@ def run_ranks(
         if process.stdout is not None:
             process.stdout.close()
     return _result(work_dir, code, tail)
+
+
+def join(work_dir: Path) -> int:
+    """Takes part in a training that another machine has begun; the exit code of this machine's processes.
+
+    `work_dir`: as the other machine has said it. Raises ConfigError where no training has begun there.
+    """
+    try:
+        request = json.loads((work_dir / REQUEST).read_text())
+    except (OSError, ValueError):
+        raise ConfigError(f"No training on several machines has begun in {work_dir}.") from None
+    ranks = RanksConfig.model_validate(request["ranks"])
+    if ranks.nodes == 1:
+        raise ConfigError(f"The training in {work_dir} runs on one machine.")
+    return subprocess.run(command(ranks, work_dir), env=_environment(), check=False).returncode
 
 
 def command(ranks: RanksConfig, work_dir: Path) -> list[str]:
