@@ -34,8 +34,10 @@ check: setup  ## lint and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-slow: setup  ## the tests that take minutes
+test-slow: setup  ## the tests that take minutes, and those of experiment trackers
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[trackers]"
 	$(BIN)/pytest -m slow
+	$(BIN)/pytest tests/test_tracking.py
 
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu

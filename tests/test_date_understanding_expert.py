@@ -112,6 +112,8 @@ def test_the_example_is_its_own_gold():
         ("If yesterday", "If tomorrow", "1", "tomorrow", "miscopied_clue"),
         ("is January 29", "is January 28", "2", "The date one week from today is January 28, 2011",
          "wrong_calculation"),
+        ("date one week from today", "date 27 hours later", "2", "The date 27 hours later is January 29, 2011",
+         "miscopied_clue"),
         ("01/29/2011", "29/01/2011", "2", "29/01/2011", "impossible_date"),
         ("01/29/2011", "01/29/2010", "2", "that is 01/29/2010", "wrong_format"),
         ("January 29, 2011", "January 32, 2011", "2", "January 32, 2011", "impossible_date"),

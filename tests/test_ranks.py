@@ -153,14 +153,14 @@ def test_out_of_memory_halves_the_micro_batches_and_keeps_the_steps(student_dir,
     def short_of_memory(student, rows, config, *rest):
         tried.append(config["micro_batch_size"])
         if config["micro_batch_size"] > 1:
-            *arguments, progress, ranks = rest
+            *arguments, progress, ranks, tracking, label = rest
 
             def until_four(what, done, total):
                 if done == 4:
                     raise OutOfMemoryError("no memory")
                 progress(what, done, total)
 
-            return rank(student, rows, config, *arguments, until_four, ranks)
+            return rank(student, rows, config, *arguments, until_four, ranks, tracking, label)
         return rank(student, rows, config, *rest)
 
     monkeypatch.setattr(train_module, "train_rank", short_of_memory)

@@ -177,6 +177,16 @@ class EvaluateConfig(_Model):
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 
 
+class TrackingConfig(_Model):
+    """Experiment trackers that hear of every optimiser step; they change no number."""
+
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        default_factory=list, description="trackers; their servers and keys come from their own environment variables"
+    )
+    project: str = Field("tripost", min_length=1, description="the project of wandb, the experiment of mlflow")
+    directory: str = Field("", description="where they put their files; empty = the run's own directory")
+
+
 class RanksConfig(_Model):
     """The processes of a training: one a GPU. The loss is the same number however many there are."""
 
@@ -237,6 +247,7 @@ class RunConfig(_Model):
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -260,7 +271,7 @@ class RunConfig(_Model):
 
     def results_part(self) -> dict[str, Any]:
         """All that can change a number: everything but where the work is done and how an expert is reached."""
-        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task"})
+        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task", "tracking"})
         return {**rest, "task": self.task_reference, "expert": self.expert.results_part()}
 
 

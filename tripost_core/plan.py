@@ -290,6 +290,10 @@ class RunPlan:
             return {}
         return {"calls": self.config.calls.model_dump(mode="json"), "run_dir": str(self.output)}
 
+    def _tracking(self) -> dict[str, Any]:
+        tracking = self.config.tracking
+        return {**tracking.model_dump(mode="json"), "directory": tracking.directory or str(self.output)}
+
     def _student_part(self) -> dict[str, Any]:
         return self.config.student.model_dump(mode="json", exclude={"model"})
 
@@ -302,7 +306,10 @@ class RunPlan:
             config={**config.model_dump(mode="json"), "student": self._student_part()},
             params={"iteration": iteration, "num_steps": num_steps},
             inputs={"student": student, "rows": rows},
-            means={"ranks": self.config.compute.ranks.model_dump(mode="json")},
+            means={
+                "ranks": self.config.compute.ranks.model_dump(mode="json"),
+                "tracking": self._tracking(),
+            },
         )
 
     def _expert(self, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:

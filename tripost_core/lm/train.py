@@ -24,7 +24,7 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from tripost_core.buffers import canonical_json
-from tripost_core.config import RanksConfig, StudentConfig, TrainConfig
+from tripost_core.config import RanksConfig, StudentConfig, TrackingConfig, TrainConfig
 from tripost_core.errors import ConfigError, DataError, OutOfMemoryError, StorageError
 from tripost_core.lm.batches import MicroBatches, Rows
 from tripost_core.lm.deepspeed import zero_config
@@ -33,6 +33,7 @@ from tripost_core.lm.prepared import Prepared, no_progress_bars
 from tripost_core.lm.ranks import run_ranks
 from tripost_core.lm.student import load_student
 from tripost_core.lm.threads import suited_threads
+from tripost_core.lm.tracking import run_name, trackers, write_metrics
 from tripost_core.lm.trainer import Keeper, WeightedTrainer, latest_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,15 @@ def train(
     work_dir: Path,
     progress: Callable[[str, int, int], None],
     ranks: RanksConfig | None = None,
+    tracking: TrackingConfig | None = None,
+    label: str = "train",
 ) -> TrainResult:
     """Trains the student in `student_dir` on rows of schema `rows-1` and writes it, whole, below `work_dir`.
 
     config: the fields of TrainConfig, and `student` with those of StudentConfig. `num_steps`: exactly so many
     optimiser steps with the learning rate's schedule over them; None = `num_epochs` passes. A checkpoint is kept in
     `work_dir` every `save_every_steps`; the same call finds it and goes on from there. `ranks`: on how many processes.
+    `tracking`: who else hears of every step, under the name `label`; the student's directory has a table of them.
     Where memory runs out, the micro-batches are halved and the training goes on from its last checkpoint; the rows of
     an optimiser step stay the same, and so does its loss.
 
@@ -86,15 +90,16 @@ def train(
     not there or too small, StorageError where a checkpoint cannot be written.
     """
     settings = TrainConfig.model_validate({key: value for key, value in config.items() if key != "student"})
-    ranks = ranks or RanksConfig()
+    ranks, tracking = ranks or RanksConfig(), tracking or TrackingConfig()
     num_processes = ranks.processes_per_node * ranks.nodes
     micro = min(settings.micro_batch_size or settings.batch_size, math.ceil(settings.batch_size / num_processes))
     while True:
         cut = {**config, "micro_batch_size": micro}
         try:
             if ranks.is_plain:
-                return train_rank(student_dir, rows, cut, num_steps, seed, work_dir, progress, ranks)
+                return train_rank(student_dir, rows, cut, num_steps, seed, work_dir, progress, ranks, tracking, label)
             arguments = {"student_dir": str(student_dir), "config": cut, "num_steps": num_steps, "seed": seed}
+            arguments |= {"tracking": tracking.model_dump(mode="json"), "label": label}
             return TrainResult.of_dict(run_ranks(ranks, arguments, rows, work_dir, progress))
         except OutOfMemoryError:
             if micro == 1:
@@ -115,6 +120,8 @@ def train_rank(
     work_dir: Path,
     progress: Callable[[str, int, int], None],
     ranks: RanksConfig,
+    tracking: TrackingConfig,
+    label: str,
 ) -> TrainResult:
     """`train` on one of its processes; `torchrun` says which (RANK, WORLD_SIZE). The first writes the student."""
     started = time.monotonic()
@@ -138,6 +145,7 @@ def train_rank(
     total_steps = num_steps or settings.num_epochs * order.num_steps_per_epoch
     identity = _identity(student.digest, kept, config, total_steps, seed, ranks)
     arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints", zero)
+    arguments.run_name = run_name(tracking, label)
     prepared = Prepared.of(student, settings, student_config, zero, Path(student_dir), arguments.device, seed)
     try:
         latest = latest_checkpoint(work_dir / "checkpoints", identity, remove=order.rank == 0)
@@ -147,12 +155,14 @@ def train_rank(
             args=arguments,
             order=order,
             rows=Rows(kept, prepared.packed),
-            callbacks=[keeper],
+            callbacks=[keeper, *trackers(tracking, label, order.rank == 0)],
         )
         trainer.remove_callback(PrinterCallback)
         with no_progress_bars(), suited_threads(student.model):
             trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
             checkpoint_dir = prepared.save(trainer, work_dir / "student")
+            if order.rank == 0:
+                write_metrics(trainer.state.log_history, checkpoint_dir)
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise _explained(error, work_dir) from error
     return TrainResult(

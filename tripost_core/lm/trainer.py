@@ -41,6 +41,8 @@ class WeightedTrainer(Trainer):
         super().__init__(*args, train_dataset=rows, **kwargs)  # type: ignore[arg-type]
         self.order = order
         self.rows = rows
+        self.num_trained_tokens, self.last_log = 0, time.monotonic()
+        """Tokens trained since, and moment of, the last log."""
         assert self.accelerator.num_processes == order.num_ranks, (self.accelerator.num_processes, order.num_ranks)
 
     def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
@@ -56,6 +58,7 @@ class WeightedTrainer(Trainer):
         count = sum(count_trained_tokens(batch["weights"]) for batch in batches)
         if self.order.num_ranks > 1:
             count = int(self.accelerator.reduce(torch.tensor(count, device=device), "sum"))
+        self.num_trained_tokens += count
         return batches, count
 
     def compute_loss(
@@ -73,6 +76,17 @@ class WeightedTrainer(Trainer):
         outputs = model(**inputs)
         loss = outputs.loss * (self.order.num_ranks / max(num_items_in_batch, 1))
         return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With the tokens and seconds since the beginning of the training, interruptions taken together."""
+        if "loss" in logs:
+            earlier: list[dict[str, float]] = self.state.log_history
+            before = next((entry for entry in reversed(earlier) if "loss" in entry), {})
+            now = time.monotonic()
+            logs["num_trained_tokens"] = before.get("num_trained_tokens", 0) + self.num_trained_tokens
+            logs["seconds"] = round(before.get("seconds", 0.0) + now - self.last_log, 3)
+            self.num_trained_tokens, self.last_log = 0, now
+        super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Not wanted, and counting every parameter in every micro-batch takes time."""
@@ -125,7 +139,6 @@ class Keeper(TrainerCallback):
         self.progress = progress
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress("optimiser steps", state.global_step, self.total_steps)
         if state.global_step == self.total_steps:
             # The finished student is written next. A checkpoint of the last step would be of no use: resumed there,
             # in the middle of an epoch, the Trainer takes a step too many.
@@ -139,6 +152,8 @@ class Keeper(TrainerCallback):
                     f"Training diverged: the {name} of optimiser step {state.global_step} is {logs[key]}; "
                     "try a lower learning_rate or max_grad_norm."
                 )
+        if "loss" in logs:
+            self.progress(f"optimiser steps: loss {logs['loss']:.4f}", state.global_step, self.total_steps)
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         if not args.should_save:

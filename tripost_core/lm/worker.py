@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(work_dir: Path) -> int:
-    from tripost_core.config import RanksConfig
+    from tripost_core.config import RanksConfig, TrackingConfig
     from tripost_core.errors import TripostError
     from tripost_core.lm.ranks import PROGRESS, REQUEST, RESULT, ROWS
     from tripost_core.lm.train import train_rank
@@ -32,6 +32,8 @@ def main(work_dir: Path) -> int:
             work_dir,
             progress,
             RanksConfig.model_validate(request["ranks"]),
+            TrackingConfig.model_validate(request["tracking"]),
+            request["label"],
         )
     except TripostError as error:
         # Whichever rank is first: the others follow from it.

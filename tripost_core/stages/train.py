@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tripost_core.buffers import read_rows
-from tripost_core.config import RanksConfig
+from tripost_core.config import RanksConfig, TrackingConfig
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 
@@ -21,6 +21,8 @@ def run(context: StageContext) -> StageResult:
         context.work_dir,
         context.progress,
         RanksConfig.model_validate(context.request.means.get("ranks", {})),
+        TrackingConfig.model_validate(context.request.means.get("tracking", {})),
+        context.request.label,
     )
     return StageResult(
         checkpoint=result.checkpoint_dir,

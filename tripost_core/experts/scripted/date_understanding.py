@@ -203,7 +203,9 @@ class Walk:
             case "today":
                 return wrong("wrong_today", question.today, "today's date is")
             case "relative":
-                assert claim.move is not None
+                if claim.move is None:  # hours that are not whole days; no question that can be read asks for such
+                    reason = "the question does not ask for this time"
+                    return Complaint("miscopied_clue", claim.start, claim.end, reason)
                 n, unit = claim.move
                 distance = (
                     "today's date is"
@@ -254,7 +256,9 @@ class Walk:
         return None
 
     def _reaches(self, claims: Sequence[Claim]) -> bool:
-        return any(claim.date == self.question.wanted for claim in claims)
+        """Whether a claim says the date asked for; its year may be understood."""
+        wanted = self.question.wanted
+        return any(claim.date == wanted or _same_day(claim.mention, wanted) for claim in claims)
 
     def _establish(self, claims: Sequence[Claim]) -> None:
         self.known |= {claim.date for claim in claims}
