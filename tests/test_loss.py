@@ -254,7 +254,7 @@ if {packed}:
     use_varlen_attention(model)
 replica = DistributedDataParallel(model)
 order = MicroBatches([row.num_tokens for row in rows], batch_size=7, micro_batch_size={micro}, seed=3,
-                     rank=rank, num_ranks=num_ranks)
+                     rank=rank, num_ranks=num_ranks, packed={packed})
 parts = [({make})([rows[i] for i in part]) for part in order]
 count = torch.tensor(sum(count_trained_tokens(part["weights"]) for part in parts))
 dist.all_reduce(count)

@@ -118,6 +118,27 @@ def test_micro_batches_are_the_steps_cut_up(lengths, batch_size, micro, seed, ep
     assert all([lengths[i] for i in step] == sorted(lengths[i] for i in step) for step in of_steps)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    batch_size=st.integers(1, 9),
+    micro=st.none() | st.integers(1, 4),
+    num_ranks=st.integers(2, 4),
+    packed=st.booleans(),
+)
+def test_ranks_share_a_step(lengths, batch_size, micro, num_ranks, packed):
+    orders = [MicroBatches(lengths, batch_size, micro, 0, rank, num_ranks, packed) for rank in range(num_ranks)]
+    each = [list(order) for order in orders]
+    assert all(len(batches) == len(order) for batches, order in zip(each, orders, strict=True))
+    per_step = orders[0].num_micro_batches_per_step
+    for number, step in enumerate(orders[0].steps(orders[0].num_steps_per_epoch)):
+        parts = [batches[number * per_step : (number + 1) * per_step] for batches in each]
+        assert sorted(i for part in parts for batch in part for i in batch) == sorted(step)
+        tokens = [sum(lengths[i] for batch in part for i in batch) for part in parts]
+        if packed:
+            assert max(tokens) - min(tokens) <= max(lengths[i] for i in step)
+
+
 def test_epochs_and_seeds_have_their_own_order():
     def orders(seed):
         return [tuple(step) for step in MicroBatches([1] * 50, 50, None, seed).steps(3)]

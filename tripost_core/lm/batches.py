@@ -20,9 +20,9 @@ class MicroBatches(Sampler[list[int]]):
     """The rows of one epoch, by index, one micro-batch of `rank` at a time; `set_epoch` says which epoch.
 
     Every epoch is a new order, drawn from (seed, epoch), cut into optimiser steps of `batch_size` rows; the last may
-    be smaller. Within a step the rows are sorted by length before they are cut, so that little is padding and the ranks
-    have as much to do as each other. Every rank has as many micro-batches in a step as the others; with several ranks
-    some may be empty.
+    be smaller. Within a step the rows are sorted by length before they are cut, so that little is padding. Every rank
+    has as many micro-batches in a step as the others; with several ranks some may be empty. `packed`: there is no
+    padding, so that each rank gets as many tokens of the step as can be; else neighbours in length are padded together.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class MicroBatches(Sampler[list[int]]):
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
+        packed: bool = False,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
@@ -41,6 +42,7 @@ class MicroBatches(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
+        self.packed = packed
         self.epoch = 0
 
     @property
@@ -67,16 +69,35 @@ class MicroBatches(Sampler[list[int]]):
         order = self._order(self.epoch)
         for start in range(0, len(order), self.batch_size):
             step = sorted(order[start : start + self.batch_size], key=lambda i: self.lengths[i])
-            pieces = [step[at : at + self.micro_batch_size] for at in range(0, len(step), self.micro_batch_size)]
-            # Neighbours in length go to different ranks at the same time.
-            each = math.ceil(len(pieces) / self.num_ranks)
-            mine = pieces[self.rank :: self.num_ranks]
+            if self.packed and self.num_ranks > 1:
+                shares = self._even_shares(step)
+                mine = self._cut(shares[self.rank])
+                each = max(len(self._cut(share)) for share in shares)
+            else:  # neighbours in length go to different ranks at the same time
+                pieces = self._cut(step)
+                mine = pieces[self.rank :: self.num_ranks]
+                each = math.ceil(len(pieces) / self.num_ranks)
             yield from [*mine, *([[]] * (each - len(mine)))]
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.lengths), self.batch_size)
-        pieces = math.ceil(rest / self.micro_batch_size)
-        return whole * self.num_micro_batches_per_step + math.ceil(pieces / self.num_ranks)
+        # ceil(ceil(rest / a) / b) = ceil(rest / (a b)), whichever way a step is spread over the ranks.
+        last = math.ceil(rest / (self.micro_batch_size * self.num_ranks))
+        return whole * self.num_micro_batches_per_step + last
+
+    def _cut(self, rows: list[int]) -> list[list[int]]:
+        return [rows[at : at + self.micro_batch_size] for at in range(0, len(rows), self.micro_batch_size)]
+
+    def _even_shares(self, step: list[int]) -> list[list[int]]:
+        """The rows of each rank: the longest first, each to the rank that has the fewest tokens and still has room."""
+        room = math.ceil(len(step) / self.num_ranks)
+        shares: list[list[int]] = [[] for _ in range(self.num_ranks)]
+        tokens = [0] * self.num_ranks
+        for row in reversed(step):
+            rank = min((r for r in range(self.num_ranks) if len(shares[r]) < room), key=lambda r: tokens[r])
+            shares[rank].append(row)
+            tokens[rank] += self.lengths[row]
+        return [share[::-1] for share in shares]
 
     def _order(self, epoch: int) -> list[int]:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)).tolist()

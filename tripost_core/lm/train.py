@@ -29,10 +29,11 @@ from tripost_core.errors import ConfigError, DataError, OutOfMemoryError, Storag
 from tripost_core.lm.batches import MicroBatches, Rows
 from tripost_core.lm.deepspeed import zero_config
 from tripost_core.lm.encode import EncodedRow, encode_rows
+from tripost_core.lm.packing import can_pack
 from tripost_core.lm.prepared import Prepared, no_progress_bars
 from tripost_core.lm.ranks import run_ranks
 from tripost_core.lm.student import load_student
-from tripost_core.lm.threads import suited_threads
+from tripost_core.lm.threads import suited_to_cpu
 from tripost_core.lm.tracking import run_name, trackers, write_metrics
 from tripost_core.lm.trainer import Keeper, WeightedTrainer, latest_checkpoint
 
@@ -141,6 +142,7 @@ def train_rank(
         seed,
         rank=int(os.environ.get("RANK", "0")) if not ranks.is_plain else 0,
         num_ranks=ranks.processes_per_node * ranks.nodes,
+        packed=settings.packing and can_pack(student.model),
     )
     total_steps = num_steps or settings.num_epochs * order.num_steps_per_epoch
     identity = _identity(student.digest, kept, config, total_steps, seed, ranks)
@@ -158,7 +160,7 @@ def train_rank(
             callbacks=[keeper, *trackers(tracking, label, order.rank == 0)],
         )
         trainer.remove_callback(PrinterCallback)
-        with no_progress_bars(), suited_threads(student.model):
+        with no_progress_bars(), suited_to_cpu(student.model):
             trainer.train(resume_from_checkpoint=str(latest.directory) if latest else None)
             checkpoint_dir = prepared.save(trainer, work_dir / "student")
             if order.rank == 0:
