@@ -23,7 +23,7 @@ setup: .venv/.installed  ## build .venv from the lock
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(IMPORTED)"
 	@touch $@
 
-run: setup  ## one TriPosT run, TASK=multistep_arithmetic or word_sorting
+run: setup  ## one TriPosT run, TASK=multistep_arithmetic, word_sorting, date_understanding or logical_deduction
 	@$(BIN)/tripost run deployments/$(TASK).yaml
 
 test: check  ## tests, lint and types
@@ -34,8 +34,10 @@ check: setup  ## lint and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-slow: setup  ## the tests that take minutes
+test-slow: setup  ## the tests that take minutes, and those of experiment trackers
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[trackers]"
 	$(BIN)/pytest -m slow
+	$(BIN)/pytest tests/test_tracking.py
 
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu

@@ -84,9 +84,16 @@ def _print_end(record: RunRecord | None, directory: Path, as_json: bool, seconds
     print(f"Next: tripost show {shlex.quote(str(directory))} --trajectories 3")
     trained = [entry.stages["train"] for entry in record.entries if "train" in entry.stages]
     model = trained[-1].uri.removeprefix("file://")
-    near = os.path.relpath(model)
-    model = shlex.quote(model if near.startswith(os.pardir) else near)
-    print(f"      tripost solve --task {record.config['task']} --model {model} QUESTION")
+    task = record.config["task"]
+    task = shlex.quote(_nearest(task["path"] or "TASK.yaml") if isinstance(task, dict) else task)
+    model = shlex.quote(_nearest(model))
+    print(f"      tripost solve --task {task} --model {model} QUESTION")
+
+
+def _nearest(path: str) -> str:
+    """Relative to the working directory where it lies below it."""
+    near = os.path.relpath(path)
+    return path if near.startswith(os.pardir) else near
 
 
 @app.command()

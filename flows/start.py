@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
@@ -38,15 +39,19 @@ def seeded(config: RunConfig) -> RunConfig:
 
 def default_output(config: RunConfig) -> str:
     """`runs/word_sorting-seed-0-0123abcd`: one directory per configuration, so that a rerun finds what is done."""
-    return f"runs/{config.task}-seed-{config.seed}-{fingerprint(config)[:8]}"
+    return f"runs/{config.task_name}-seed-{config.seed}-{fingerprint(config)[:8]}"
 
 
 def run_name() -> str:
     """Of the flow run: the task, and the directory where one was given."""
     parameters = flow_run.parameters
     config, output = parameters["config"], parameters.get("output")
-    task = config.task if isinstance(config, RunConfig) else config.get("task", "multistep_arithmetic")
+    task = config.task_name if isinstance(config, RunConfig) else _task_name(config.get("task", "multistep_arithmetic"))
     return f"{task} {Path(output).name}" if output else task
+
+
+def _task_name(task: str | dict[str, Any]) -> str:
+    return str(task["name"]) if isinstance(task, dict) else Path(task).stem
 
 
 @contextmanager

@@ -15,7 +15,7 @@ def publish(record: RunRecord) -> None:
     """Score table and buffer counts so far. One key per task for all runs, so that the UI shows its history."""
     from tripost_core.report.numbers import report_json, score_rows
 
-    name = record.config["task"].replace("_", "-")
+    name = record.task_name.replace("_", "-")
     scores = [{"run": record.run_id, **row} for row in score_rows(record)]
     counts = [
         {"entry": entry["name"], "stage": stage, "in": count["in"], "kept": count["kept"], **count["dropped"]}
@@ -37,4 +37,4 @@ def report(record: RunRecord, output: str) -> None:
     place = Path(output) / "report.html"
     message = f"\n\n{record.message}" if record.message else ""
     text = f"# {record.run_id}\n\n[report.html]({place.as_uri()}): `{place}`{message}"
-    create_markdown_artifact(text, key=f"tripost-report-{record.config['task'].replace('_', '-')}")
+    create_markdown_artifact(text, key=f"tripost-report-{record.task_name.replace('_', '-')}")

@@ -14,7 +14,10 @@ from tripost_core.config import RunConfig, load_config
 from tripost_core.problems import TASKS
 
 ROOT = Path(__file__).parents[1]
-RUN_CONFIGS = sorted(path for path in (ROOT / "deployments").glob("*.yaml") if path.name != "prefect.yaml")
+RUN_CONFIGS = sorted(
+    [path for path in (ROOT / "deployments").glob("*.yaml") if path.name != "prefect.yaml"]
+    + list((ROOT / "deployments" / "presets").glob("*.yaml"))
+)
 PREFECT_YAML = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
 
 
@@ -41,7 +44,8 @@ def prefect(*arguments, **environment):
 @pytest.mark.parametrize("path", RUN_CONFIGS, ids=lambda path: path.name)
 def test_run_config_loads_and_starts_with_its_command(path):
     assert isinstance(load_config(path), RunConfig)
-    assert path.read_text().splitlines()[0] == f"# tripost run deployments/{path.name}"
+    first = path.read_text().splitlines()[0]
+    assert first.partition(" --set ")[0] == f"# tripost run {path.relative_to(ROOT)}"
 
 
 def test_there_are_run_configs():

@@ -124,5 +124,5 @@ def test_an_expert_is_loaded_as_the_configuration_says(task):
 
 
 def test_an_unknown_task_has_no_expert():
-    with pytest.raises(ConfigError, match="no scripted expert for 'chess'"):
+    with pytest.raises(ConfigError, match="no task 'chess'; the tasks are multistep_arithmetic"):
         load_expert({}, "chess", 0)

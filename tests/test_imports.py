@@ -87,6 +87,7 @@ def test_flows_and_command_line_start_without_torch():
         "tripost_core.oracle",
         "tripost_core.experts.scripted.word_sorting",
         "tripost_core.experts.scripted.multistep_arithmetic",
+        "tripost_core.experts.scripted.date_understanding",
         "tripost_core.experts.scripted.logical_deduction",
     ],
 )

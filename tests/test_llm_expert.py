@@ -17,9 +17,8 @@ from tripost_core.experts.llm import LLMExpert, Reply
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.prompts import load_prompts
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.problems import load_task
-
-TASKS = ("multistep_arithmetic", "word_sorting", "logical_deduction")
+from tripost_core.problems import TASKS, load_task
+from tripost_core.problems.partition import is_pretraining_question
 
 
 class Endpoint:
@@ -224,3 +223,10 @@ def test_at_most_so_many_rows_are_at_work_and_an_error_ends_them():
     with pytest.raises(ExceptionGroup):
         asyncio.run(map_bounded(work, range(100), 7, lambda *_: None))
     assert asyncio.run(map_bounded(work, [], 7, lambda *_: None)) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_examples_of_prompts_are_in_no_generated_split(task):
+    prompts = load_prompts(task)
+    assert len(prompts.examples) >= 3
+    assert all(is_pretraining_question(example.question) for example in prompts.examples)

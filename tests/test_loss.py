@@ -1,14 +1,27 @@
 """The weighted loss against a slow reference in numpy, and its independence of how a step is cut and padded."""
 
+import copy
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tripost_core.lm.encode import EncodedRow
-from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
-from tripost_core.lm.train import collate
+from tripost_core.lm.loss import (
+    MAX_LOGITS,
+    attach_weighted_loss,
+    chunked_cross_entropy_sum,
+    count_trained_tokens,
+    weighted_cross_entropy_sum,
+)
+from tripost_core.lm.packing import can_pack, pack, pad, use_varlen_attention
 
 VOCABULARY = 11
 TOKEN = st.tuples(st.integers(0, VOCABULARY - 1), st.sampled_from([0.0, 0.0, 1.0, 1.5, 3.0]))
@@ -55,10 +68,10 @@ def test_loss_and_gradients_are_the_reference_for_every_split_and_padding(rows, 
     expected, expected_gradients = reference(logits, rows)
     tensors = [torch.tensor(row, dtype=torch.float32, requires_grad=True) for row in logits]
     all_rows = encoded(rows)
-    divisor = count_trained_tokens(collate(all_rows)["weights"])
+    divisor = count_trained_tokens(pad(all_rows)["weights"])
     total = 0.0
     for part in cuts(list(range(len(rows))), data.draw):
-        batch = collate([all_rows[i] for i in part])
+        batch = pad([all_rows[i] for i in part])
         length = batch["input_ids"].shape[1] + extra
         # What stands in the padding must not matter, so it is noise.
         padded = torch.full((len(part), length, VOCABULARY), 7.0) * torch.randn(len(part), length, VOCABULARY)
@@ -75,32 +88,206 @@ def test_loss_and_gradients_are_the_reference_for_every_split_and_padding(rows, 
         np.testing.assert_allclose(tensor.grad.numpy(), gradient, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=ROWS, data=st.data())
-def test_gradients_of_a_model_do_not_depend_on_the_split(rows, data):
+@cache
+def _model():
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
-    )
-    model = LlamaForCausalLM(config)
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+def small_model():
+    return copy.deepcopy(_model())
+
+
+def step_of(model, parts, divisor):
+    """(loss, gradients by parameter) of an optimiser step that is cut into these micro-batches."""
+    model.zero_grad()
+    loss = 0.0
+    for batch in parts:
+        share = model(**batch).loss / divisor
+        share.backward()
+        loss += share.item()
+    return loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def reference_step(model, rows):
+    """The same from the model's own logits, row by row, and the definition in numpy."""
+    model.zero_grad()
+    logits = [model(torch.tensor([[token for token, _ in row]])).logits[0] for row in rows]
+    loss, gradients = reference([part.detach().double().numpy() for part in logits], rows)
+    for part, gradient in zip(logits, gradients, strict=True):
+        part.backward(torch.tensor(gradient, dtype=torch.float32), retain_graph=True)
+    return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=ROWS, data=st.data(), packed=st.booleans(), checkpointing=st.booleans(),
+    max_logits=st.sampled_from([1, 5 * VOCABULARY, MAX_LOGITS]),
+)  # fmt: skip
+def test_loss_and_gradients_of_a_model_are_the_reference_however_the_step_is_cut(
+    rows, data, packed, checkpointing, max_logits
+):
+    expected, expected_gradients = reference_step(small_model(), rows)
+    model = small_model()
+    attach_weighted_loss(model, max_logits)
+    if packed:
+        assert can_pack(model)
+        use_varlen_attention(model)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
     all_rows = encoded(rows)
-    divisor = count_trained_tokens(collate(all_rows)["weights"])
+    make = pack if packed else pad
+    parts = [make([all_rows[i] for i in part]) for part in cuts(list(range(len(rows))), data.draw)]
+    loss, gradients = step_of(model, [*parts, make([])], count_trained_tokens(pad(all_rows)["weights"]))
+    assert abs(loss - expected) <= 1e-5 * max(1, abs(expected))
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
-    def step(parts):
-        model.zero_grad()
-        loss = 0.0
-        for part in parts:
-            batch = collate([all_rows[i] for i in part])
-            logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            share = weighted_cross_entropy_sum(logits, batch["input_ids"], batch["weights"]) / divisor
-            share.backward()
-            loss += share.item()
-        return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
 
-    one_by_one = step([[i] for i in range(len(rows))])
-    split = step(list(cuts(list(range(len(rows))), data.draw)))
-    assert abs(one_by_one[0] - split[0]) <= 1e-5
-    torch.testing.assert_close(one_by_one[1], split[1], atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("packed", [True, False])
+def test_with_adapters_at_their_beginning_the_loss_is_the_models(packed):
+    from peft import LoraConfig, get_peft_model
+
+    rows = encoded([[(n % VOCABULARY, 1.5) for n in range(start, start + 9)] for start in range(4)])
+    batch = (pack if packed else pad)(rows)
+    losses = []
+    for adapted in (False, True):
+        model = small_model()
+        attach_weighted_loss(model)
+        if packed:
+            use_varlen_attention(model)
+        if adapted:
+            model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+        losses.append(model(**batch).loss)
+    assert abs(losses[0].item() - losses[1].item()) <= 1e-5
+    losses[1].backward()
+    assert sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None) > 0
+
+
+def test_a_model_that_does_more_to_its_logits_than_its_output_layer_keeps_them():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5, attn_implementation="eager",
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config).eval()
+    batch = pad(encoded([[(n % VOCABULARY, 1.0) for n in range(9)]]))
+    logits = model(batch["input_ids"]).logits
+    expected = weighted_cross_entropy_sum(logits, batch["input_ids"], batch["weights"])
+    attach_weighted_loss(model)
+    assert not can_pack(model)
+    torch.testing.assert_close(model(**batch).loss, expected)
+
+
+def test_the_logits_of_a_long_sequence_over_a_large_vocabulary_are_never_there_at_once():
+    sizes = []
+
+    def head(states):
+        sizes.append(states.shape[0] * 32_000)
+        return states @ weight
+
+    weight = torch.randn(8, 32_000)
+    hidden = torch.randn(1, 1024, 8, requires_grad=True)
+    ids = torch.randint(0, 32_000, (1, 1024))
+    loss = chunked_cross_entropy_sum(hidden, head, ids, torch.ones(1, 1024))
+    loss.backward()
+    assert max(sizes) <= MAX_LOGITS < 1024 * 32_000
+    whole = hidden.detach().requires_grad_()
+    expected = weighted_cross_entropy_sum(whole @ weight, ids, torch.ones(1, 1024))
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-2)
+    torch.testing.assert_close(hidden.grad, whole.grad, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=2, max_size=5), data=st.data())
+def test_no_token_sees_its_neighbour_document(lengths, data):
+    """Other ids in one row of a pack leave the hidden states of every other row as they are, bit for bit."""
+    model = small_model().eval()
+    use_varlen_attention(model)
+    rows = encoded([[((7 * n + t) % VOCABULARY, 1.0) for t in range(length)] for n, length in enumerate(lengths)])
+    changed = data.draw(st.integers(0, len(lengths) - 1))
+    before = pack(rows)
+    after = {**before, "input_ids": before["input_ids"].clone()}
+    start = sum(lengths[:changed])
+    span = slice(start, start + lengths[changed])
+    after["input_ids"][0, span] = (after["input_ids"][0, span] + 1) % VOCABULARY
+
+    def states(batch):
+        inputs = {key: value for key, value in batch.items() if key != "weights"}
+        with torch.no_grad():
+            return model.model(**inputs).last_hidden_state[0]
+
+    one, other = states(before), states(after)
+    assert not torch.equal(one[span], other[span])
+    for n, length in enumerate(lengths):
+        if n != changed:
+            at = slice(sum(lengths[:n]), sum(lengths[:n]) + length)
+            assert torch.equal(one[at], other[at])
+
+
+RANK = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+sys.path.insert(0, {tests!r})
+from test_loss import VOCABULARY, encoded, small_model
+from tripost_core.lm.batches import MicroBatches
+from tripost_core.lm.loss import attach_weighted_loss, count_trained_tokens
+from tripost_core.lm.packing import pack, pad, use_varlen_attention
+
+dist.init_process_group("gloo")
+rank, num_ranks = dist.get_rank(), dist.get_world_size()
+rows = encoded([[((n * 3 + t) % VOCABULARY, [0.0, 1.0, 1.5][(n + t) % 3]) for t in range(2 + n)] for n in range(7)])
+model = small_model()
+attach_weighted_loss(model)
+if {packed}:
+    use_varlen_attention(model)
+replica = DistributedDataParallel(model)
+order = MicroBatches([row.num_tokens for row in rows], batch_size=7, micro_batch_size={micro}, seed=3,
+                     rank=rank, num_ranks=num_ranks, packed={packed})
+parts = [({make})([rows[i] for i in part]) for part in order]
+count = torch.tensor(sum(count_trained_tokens(part["weights"]) for part in parts))
+dist.all_reduce(count)
+loss = 0.0
+for part in parts:
+    share = replica(**part).loss * num_ranks / count
+    share.backward()
+    loss += share.item() / num_ranks
+total = torch.tensor(loss, dtype=torch.float64)
+dist.all_reduce(total)
+if rank == 0:
+    torch.save([total.item(), {{name: p.grad for name, p in model.named_parameters()}}], {out!r})
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize(("packed", "micro"), [(True, 2), (False, 3)])
+def test_two_ranks_give_the_loss_and_gradients_of_one(tmp_path, packed, micro):
+    """7 rows in micro-batches of 2: one rank has a micro-batch more to do, and the other an empty one."""
+    out = tmp_path / "rank0.pt"
+    make = "pack" if packed else "pad"
+    code = RANK.format(tests=str(Path(__file__).parent), packed=packed, micro=micro, make=make, out=str(out))
+    (tmp_path / "rank.py").write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    subprocess.run([*command, "--standalone", str(tmp_path / "rank.py")], check=True, capture_output=True)
+    loss, gradients = torch.load(out, weights_only=True)
+    rows = [[((n * 3 + t) % VOCABULARY, [0.0, 1.0, 1.5][(n + t) % 3]) for t in range(2 + n)] for n in range(7)]
+    expected, expected_gradients = reference_step(
+        small_model(), [[(token, weight if t else 0.0) for t, (token, weight) in enumerate(row)] for row in rows]
+    )
+    assert abs(loss - expected) <= 1e-5
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_untrained_tokens_get_no_gradient_even_where_the_model_gives_no_finite_number():

@@ -16,7 +16,7 @@ from tripost_core.oracle import oracle_lines
 from tripost_core.problems import TASKS, load_task
 from tripost_core.trajectory import Attempt, Feedback
 
-MSA, WS, LD = "multistep_arithmetic", "word_sorting", "logical_deduction"
+MSA, WS, DU, LD = "multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"
 NEW_FIELDS = {
     "rationale": {"rationale", "answer"},
     "feedback": {"correct", "feedback", "error_step", "error_segment", "error_class"},
@@ -30,7 +30,8 @@ STORY = (
 )
 OPTIONS = ["The wren is the rightmost.", "The tit is the rightmost.", "The robin is the rightmost."]
 CHOICE = f"{STORY}\nOptions:\n(A) {OPTIONS[0]}\n(B) {OPTIONS[1]}\n(C) {OPTIONS[2]}"
-QUESTIONS = {MSA: EXPRESSION, WS: WORDS, LD: CHOICE}
+DATE = "Tomorrow is 11/12/2019. What is the date 10 days ago in MM/DD/YYYY?\nOptions:\n(A) 11/02/2019\n(B) 11/01/2019"
+QUESTIONS = {MSA: EXPRESSION, WS: WORDS, DU: DATE, LD: CHOICE}
 
 
 def ask(mode, task, *rows):

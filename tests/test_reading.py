@@ -13,10 +13,9 @@ from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.prompts import load_prompts
 from tripost_core.experts.reading import Unusable, is_complete, read_rationale, read_repair, read_verdict
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.problems import load_task
+from tripost_core.problems import TASKS, load_task
 from tripost_core.trajectory import FINAL, Attempt
 
-TASKS = ("multistep_arithmetic", "word_sorting", "logical_deduction")
 seeds = st.integers(0, 10**6)
 
 

@@ -17,7 +17,6 @@ from tripost_core.replay import (
     balance,
     filter_triplets,
     gold_rows,
-    lines_before_error,
     pools,
     segments,
     split,
@@ -161,7 +160,7 @@ def test_equal_triplets_are_kept_once_and_the_students_own_first():
     ],
 )
 def test_a_missing_step_stands_before_the_first_later_one(text, step, count):
-    assert lines_before_error(Attempt.parse(text), step) == tuple(text.split("\n")[:count])
+    assert [s.line for s in Attempt.parse(text).untouched(step)] == text.split("\n")[:count]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

@@ -18,11 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tripost_core.buffers import Ref, read_manifest, write_buffer
 from tripost_core.config import TrainConfig
 from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
+from tripost_core.lm.batches import MicroBatches
 from tripost_core.lm.encode import encode_rows
 from tripost_core.lm.loss import count_trained_tokens, weighted_cross_entropy_sum
+from tripost_core.lm.packing import pad as collate
 from tripost_core.lm.student import checkpoint_digest, load_student, save_student
 from tripost_core.lm.tokenizer import VOCAB_SIZE, build_tokenizer
-from tripost_core.lm.train import MicroBatches, collate, latest_checkpoint, train
+from tripost_core.lm.train import train
+from tripost_core.lm.trainer import latest_checkpoint
 from tripost_core.stages import StageRequest, execute
 
 STUDENT = {"dtype": "float32", "device": "cpu"}
@@ -113,6 +116,27 @@ def test_micro_batches_are_the_steps_cut_up(lengths, batch_size, micro, seed, ep
     steps = list(order.steps((epoch + 1) * order.num_steps_per_epoch))[-order.num_steps_per_epoch :]
     assert [sorted(step) for step in steps] == [sorted(step) for step in of_steps]
     assert all([lengths[i] for i in step] == sorted(lengths[i] for i in step) for step in of_steps)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    batch_size=st.integers(1, 9),
+    micro=st.none() | st.integers(1, 4),
+    num_ranks=st.integers(2, 4),
+    packed=st.booleans(),
+)
+def test_ranks_share_a_step(lengths, batch_size, micro, num_ranks, packed):
+    orders = [MicroBatches(lengths, batch_size, micro, 0, rank, num_ranks, packed) for rank in range(num_ranks)]
+    each = [list(order) for order in orders]
+    assert all(len(batches) == len(order) for batches, order in zip(each, orders, strict=True))
+    per_step = orders[0].num_micro_batches_per_step
+    for number, step in enumerate(orders[0].steps(orders[0].num_steps_per_epoch)):
+        parts = [batches[number * per_step : (number + 1) * per_step] for batches in each]
+        assert sorted(i for part in parts for batch in part for i in batch) == sorted(step)
+        tokens = [sum(lengths[i] for batch in part for i in batch) for part in parts]
+        if packed:
+            assert max(tokens) - min(tokens) <= max(lengths[i] for i in step)
 
 
 def test_epochs_and_seeds_have_their_own_order():

@@ -21,7 +21,7 @@ class ToyTask:
     def is_right(self, attempt, answer):
         return self.extract_answer(attempt) == answer
 
-    def is_consistent(self, attempt):
+    def is_consistent(self, attempt, question=""):
         steps = Attempt.parse(attempt).steps
         return len(steps) > 1 and "inconsistent" not in attempt
 

@@ -27,7 +27,7 @@ app.add_typer(data_app, name="data")
 cache_app = typer.Typer(no_args_is_help=True, help="The answers of expert models that were paid for, shared by runs.")
 app.add_typer(cache_app, name="cache")
 
-TaskOption = Annotated[str, typer.Option("--task", help=", ".join(TASKS))]
+TaskOption = Annotated[str, typer.Option("--task", help=f"{', '.join(TASKS)}, or a task file (.yaml)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
@@ -129,14 +129,15 @@ def evaluate(
         if expert is not None:
             rows = _prompted(expert, task, problems, max_improvements, progress)
         else:
-            from tripost_core.lm.student import load_student
+            from tripost_core.lm.student import load_student, resolve_student
             from tripost_core.stages.evaluate import answer_rows
 
             assert model is not None
             rows = answer_rows(
                 load_student(model),
-                the_task,
+                task,
                 problems,
+                student_dir=resolve_student(model),
                 max_new_tokens=max_new_tokens,
                 max_improvements=max_improvements,
                 progress=progress,
@@ -220,19 +221,21 @@ def data_generate(
 
 @data_app.command("check")
 def data_check(
-    files: Annotated[list[Path], typer.Argument(help="one file, or several splits of one data set")],
     task: TaskOption,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="one file, or splits of one data set; empty = those of the task file")
+    ] = None,
     model: Annotated[str, typer.Option(help="whose context the prompts must fit")] = "tiny",
     as_json: JsonOption = False,
 ) -> None:
     """Check a data file against itself: every gold answer and rationale must pass its own grader, no question twice
     (also across the files), prompts and rationales fit the model's context. Exit code 1 where something is wrong.
 
-    Example: tripost data check --task word_sorting train.jsonl test.jsonl
+    Example: tripost data check --task my-task/task.yaml
     """
     from tripost_core.data_files import check_files
 
-    result = check_files(task, files, model)
+    result = check_files(task, files or [], model)
     if as_json:
         print(json.dumps(result.as_dict(), indent=1, ensure_ascii=False))
     else:
@@ -240,6 +243,25 @@ def data_check(
             print(line)
     if result.findings:
         raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="for task.yaml and run.yaml; made where it does not exist")],
+    data: Annotated[
+        Path | None, typer.Option(help="your questions (JSONL); its first line fills in the fields")
+    ] = None,
+) -> None:
+    """Begin a task of your own: a commented task file and a commented run config.
+
+    Example: tripost init my-task --data questions.jsonl
+    """
+    from tripost_core.starter import write_starter
+
+    task, run = write_starter(directory, data)
+    print(f"Wrote {task} and {run}; read them through, they are short.")
+    print(f"Next: tripost data check --task {quote(str(task))}")
+    print(f"then: tripost run {quote(str(run))}")
 
 
 @app.command()
@@ -285,6 +307,52 @@ def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. run
         raise ConfigError(f"{run} holds no run: there is no run.json in it.")
     write_report(record, run)
     print(f"Open {run / 'report.html'} in a browser; the numbers are in {run / 'report.json'}.")
+
+
+@app.command()
+def join(
+    work_dir: Annotated[Path, typer.Argument(help="as the machine that began the training has said it")],
+) -> None:
+    """Take part in a training on several machines (compute.ranks.nodes) that another one has begun.
+
+    Example: tripost join /shared/runs/word_sorting/stages/.work/train-v1-0123456789abcdef
+    """
+    from tripost_core.lm.ranks import join as join_training
+
+    raise typer.Exit(join_training(work_dir))
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="a run's directory, e.g. runs/word_sorting")],
+    repository: Annotated[str | None, typer.Option("--to", help="NAMESPACE/NAME at the model hub")] = None,
+    entry: Annotated[str | None, typer.Option(help="whose student; empty = the last iteration's")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the package here instead of uploading it")] = None,
+    private: Annotated[bool, typer.Option(help="a new repository is not public")] = True,
+) -> None:
+    """A run's student with a model card of its numbers, to a model hub (your login, HF_TOKEN) or into a directory.
+
+    Example: tripost push runs/word_sorting --to my-name/word-sorter
+    """
+    import tempfile
+
+    from tripost_core.plan import read_record
+    from tripost_core.publish import publishable_entry, write_package
+    from tripost_core.publish import push as upload
+
+    if (repository is None) == (out is None):
+        raise ConfigError("`tripost push` needs either --to, a repository, or --out, a directory.")
+    record = read_record(run)
+    if record is None:
+        raise ConfigError(f"{run} holds no run: there is no run.json in it.")
+    chosen = publishable_entry(record, entry)
+    if out is not None:
+        print(f"{chosen.name} with its model card is in {write_package(record, run, chosen, out)}.")
+        return
+    assert repository is not None
+    with tempfile.TemporaryDirectory() as directory:
+        package = write_package(record, run, chosen, Path(directory) / "student")
+        print(f"{chosen.name} is at {upload(package, repository, private)}.")
 
 
 @cache_app.command("show")

@@ -7,13 +7,14 @@ reads, so that a changed learning rate repeats training and no expert call.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from tripost_core.errors import ConfigError
-from tripost_core.problems import TASKS
+from tripost_core.problems.names import TASKS
+from tripost_core.problems.own_spec import OwnTask, is_task_file, read_task_file
 
 
 class _Model(BaseModel):
@@ -45,6 +46,16 @@ class StudentConfig(_Model):
     device: str | None = Field(None, description="`cpu`, `cuda`, ...; empty = a GPU where there is one")
 
 
+class LoraConfig(_Model):
+    """Adapters instead of all weights; they are merged when a training ends."""
+
+    rank: int = Field(16, ge=1, description="width of the adapters")
+    alpha: float = Field(32.0, gt=0, description="their scale is alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = Field("all-linear", description="names of modules, or all linear ones")
+    quantize: Literal["none", "4bit"] = Field("none", description="4bit: QLoRA, the frozen weights in nf4 (CUDA)")
+
+
 class TrainConfig(_Model):
     """Supervised training, weighted (section 2.4)."""
 
@@ -54,11 +65,14 @@ class TrainConfig(_Model):
     batch_size: int = Field(4, ge=1, description="rows of one optimiser step")
     micro_batch_size: int | None = Field(None, ge=1, description="rows of one forward pass; empty = batch_size")
     max_length_tokens: int = Field(1024, ge=16, description="longer rows are left out and counted")
+    packing: bool = Field(True, description="rows of a micro-batch behind one another instead of padded")
+    gradient_checkpointing: bool = Field(False, description="activations computed again, for less memory")
     improvement_weight: float = Field(1.5, gt=0, description="w, on feedback and improvement tokens of x_imp")
     mask_attempt: bool = Field(False, description="no loss on the wrong attempt of x_imp")
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     save_every_steps: int = Field(100, ge=1, description="a checkpoint to resume from")
+    lora: LoraConfig | None = Field(None, description="train adapters instead of all weights")
 
 
 class RationaleConfig(TrainConfig):
@@ -163,19 +177,63 @@ class EvaluateConfig(_Model):
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 
 
+class TrackingConfig(_Model):
+    """Experiment trackers that hear of every optimiser step; they change no number."""
+
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        default_factory=list, description="trackers; their servers and keys come from their own environment variables"
+    )
+    project: str = Field("tripost", min_length=1, description="the project of wandb, the experiment of mlflow")
+    directory: str = Field("", description="where they put their files; empty = the run's own directory")
+
+
+class RanksConfig(_Model):
+    """The processes of a training: one a GPU. The loss is the same number however many there are."""
+
+    processes_per_node: int = Field(1, ge=1, description="processes on a machine, one a GPU")
+    nodes: int = Field(1, ge=1, description="machines; the same command has to be started on each (tripost join)")
+    rendezvous: str | None = Field(None, description="host:port of the first machine, where there are several")
+    deepspeed: str = Field("none", description="none, zero2, zero2-offload, zero3, or a DeepSpeed JSON file")
+
+    @model_validator(mode="after")
+    def _meet_somewhere(self) -> RanksConfig:
+        if self.nodes > 1 and not self.rendezvous:
+            raise ValueError("nodes is more than 1, so rendezvous has to name host:port of the first machine")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """One process without DeepSpeed, for which nothing has to be launched."""
+        return self.processes_per_node == self.nodes == 1 and self.deepspeed == "none"
+
+
 class ComputeConfig(_Model):
     """Where the heavy stages (generate, train, evaluate) run."""
 
     heavy: Literal["in_process", "pool"] = Field("in_process", description="`pool`: handed to the GPU work pool")
     deployment: str = Field("heavy-stage/a100", description="the deployment that the GPU work pool runs")
+    ranks: RanksConfig = Field(default_factory=RanksConfig)
+
+
+TaskChoice = Annotated[
+    Literal["multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"] | OwnTask,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(TASKS)},
+                {"type": "string", "pattern": r"\.ya?ml$", "title": "a task file"},
+            ]
+        },
+        mode="validation",
+    ),
+]
+"""A task that comes with TriPosT, or one's own. A form takes the path of a task file, on the machine that runs."""
 
 
 class RunConfig(_Model):
     """One TriPosT run."""
 
-    task: Literal["multistep_arithmetic", "word_sorting", "logical_deduction"] = Field(
-        "multistep_arithmetic", description="what the student is taught"
-    )
+    task: TaskChoice = Field("multistep_arithmetic", description="what the student is taught; a task file for your own")
     seed: int = Field(0, ge=0, description="of questions, sampling, balancing and training")
     iterations: int = Field(3, ge=1, le=100, description="t")
     data: DataConfig = Field(default_factory=DataConfig)
@@ -189,11 +247,32 @@ class RunConfig(_Model):
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_own_task(cls, data: Any) -> Any:
+        """The content of a task file in the place of its path; its question files, unless `data` names others."""
+        if not isinstance(data, dict) or not isinstance(data.get("task"), str) or not is_task_file(data["task"]):
+            return data
+        task = read_task_file(Path(data["task"]))
+        files = {key: value for key in ("train_file", "test_file") if (value := getattr(task, key)) is not None}
+        given = data.get("data") or {}
+        return {**data, "task": task, "data": {**files, **given} if isinstance(given, dict) else given}
+
+    @property
+    def task_name(self) -> str:
+        return self.task if isinstance(self.task, str) else self.task.name
+
+    @property
+    def task_reference(self) -> str | dict[str, Any]:
+        """What `load_task` takes: a name, or the content of the task file, without where files are."""
+        return self.task if isinstance(self.task, str) else self.task.content
 
     def results_part(self) -> dict[str, Any]:
         """All that can change a number: everything but where the work is done and how an expert is reached."""
-        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert"})
-        return {**rest, "expert": self.expert.results_part()}
+        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task", "tracking"})
+        return {**rest, "task": self.task_reference, "expert": self.expert.results_part()}
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:
@@ -231,7 +310,15 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     data = {} if data is None else data
     for override in overrides or []:
         data = _override(data, override)
-    return parse_config(data, str(path))
+    return parse_config(_beside(data, path.absolute().parent), str(path))
+
+
+def _beside(data: Any, directory: Path) -> Any:
+    """A task file is looked for beside the config file, then in the working directory."""
+    task = data.get("task") if isinstance(data, dict) else None
+    if isinstance(task, str) and is_task_file(task) and (directory / task).exists():
+        return {**data, "task": str(directory / task)}
+    return data
 
 
 def _override(data: Any, override: str) -> Any:
@@ -253,6 +340,3 @@ def _override(data: Any, override: str) -> Any:
         at = at[part]
     at[last] = value
     return result
-
-
-assert set(TASKS) == set(RunConfig.model_fields["task"].annotation.__args__)  # type: ignore[union-attr]

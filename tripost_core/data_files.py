@@ -10,8 +10,10 @@ from typing import Any
 
 from tripost_core.buffers import write_file
 from tripost_core.config import RunConfig
-from tripost_core.errors import DataError, ModelError
-from tripost_core.problems import Problem, Task, load_task, prompt
+from tripost_core.errors import ConfigError, DataError, ModelError
+from tripost_core.problems import TASKS, Problem, Task, load_task, own_specification, prompt
+from tripost_core.problems.own import YourTask
+from tripost_core.problems.partition import canonical_question
 
 MAX_LINES_SHOWN = 20
 
@@ -23,7 +25,7 @@ def write_splits(config: RunConfig, out: Path) -> list[tuple[Path, int]]:
     """
     from tripost_core.problems.splits import make_splits
 
-    problems = make_splits(load_task(config.task), config.data, config.seed).problems
+    problems = make_splits(load_task(config.task_reference), config.data, config.seed).problems
     written = []
     for split in dict.fromkeys(problem.split for problem in problems):
         rows = [problem for problem in problems if problem.split == split]
@@ -79,8 +81,10 @@ class Check:
 
 
 def check_files(task_name: str, files: list[Path], model: str) -> Check:
-    """Reads the files as splits of one data set. Raises DataError where one cannot be read at all."""
+    """Reads the files as splits of one data set; without files, those that a task file names. Raises DataError where
+    one cannot be read at all, ConfigError where there are none."""
     task = load_task(task_name)
+    files = files or _own_files(task_name)
     tokenizer, context = _tokenizer(model)
     check = Check(context_tokens=context)
     first_place: dict[str, str] = {}
@@ -89,12 +93,12 @@ def check_files(task_name: str, files: list[Path], model: str) -> Check:
             place = f"{file.name}, question {number}"
             check.num_questions[str(file)] += 1
             check.by_subtask[problem.subtask] += 1
-            if problem.question in first_place:
-                check.findings.append(f"{place}: the same question as {first_place[problem.question]}")
-            first_place.setdefault(problem.question, place)
+            key = canonical_question(problem.question)
+            if key in first_place:
+                check.findings.append(f"{place}: the same question as {first_place[key]}")
+            first_place.setdefault(key, place)
             check.findings += [f"{place}: {finding}" for finding in _findings(task, problem)]
-            text = f"{prompt(task, problem.question)}\n{_gold(task, problem)}"
-            length = len(tokenizer(text)["input_ids"]) + 1
+            length = len(tokenizer(f"{prompt(task, problem.question)}\n{_gold(task, problem)}")["input_ids"]) + 1
             check.longest_tokens = max(check.longest_tokens, length)
             if length > context:
                 check.findings.append(f"{place}: {length} tokens with its rationale, more than {model}'s {context}")
@@ -117,8 +121,24 @@ def _tokenizer(model: str) -> tuple[Any, int]:
     return tokenizer, context
 
 
+def _own_files(task_name: str) -> list[Path]:
+    if task_name in TASKS:
+        raise ConfigError("`tripost data check` needs the files to check.")
+    spec = own_specification(task_name)
+    files = [Path(file) for file in (spec.train_file, spec.test_file) if file is not None]
+    if not files:
+        raise ConfigError(f"{task_name} names no train_file and no test_file, and no file was given.")
+    return files
+
+
 def _gold(task: Task, problem: Problem) -> str:
-    return problem.rationale or task.rationale(problem.question)
+    """The gold rationale; nothing where there is none and no script writes one."""
+    if problem.rationale:
+        return problem.rationale
+    try:
+        return task.rationale(problem.question)
+    except DataError:
+        return ""
 
 
 def _findings(task: Task, problem: Problem) -> list[str]:
@@ -128,11 +148,16 @@ def _findings(task: Task, problem: Problem) -> list[str]:
         computed = task.parse_question(problem.question).answer
     except DataError as error:
         return [str(error)]
-    if computed != problem.answer:
+    if isinstance(task, YourTask):
+        final = task.final_line(problem.answer)
+        if not task.is_right(final, problem.answer):
+            got = task.extract_answer(final)
+            found.append(f"the gold answer {problem.answer!r} does not pass its own grader, which reads {got!r}")
+    elif computed != problem.answer:
         found.append(f"the answer is {problem.answer!r}, but the question's is {computed!r}")
     if problem.rationale is not None:
         if not task.is_right(problem.rationale, problem.answer):
             found.append(f"the rationale ends with {task.extract_answer(problem.rationale)!r}, not {problem.answer!r}")
-        if not task.is_consistent(problem.rationale):
+        if not task.is_consistent(problem.rationale, problem.question):
             found.append("the rationale's final answer is not that of its second last step")
     return found

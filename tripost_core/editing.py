@@ -9,10 +9,11 @@ exception.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 from tripost_core.buffers import Row
+from tripost_core.errors import DataError
 from tripost_core.experts.base import AsyncExpert, Expert, NoAnswer, Verdict
 from tripost_core.problems.base import Problem
 from tripost_core.trajectory import Feedback
@@ -25,6 +26,10 @@ MAX_ROUNDS = "max_rounds"
 DISCARD_REASONS = (EMPTY_ATTEMPT, TOO_LONG_ATTEMPT, MAX_ROUNDS)
 """Besides these: `feedback_` and `improve_` followed by the reason of an expert's `NoAnswer`."""
 
+NOT_HANDLED = "not_handled"
+"""Reason of the `NoAnswer` for a row that a script cannot handle."""
+
+Answer = TypeVar("Answer")
 Judging = Generator[str, Verdict | NoAnswer, Row]
 """Yields the attempts that FBK has to judge, is sent what FBK says of them, and returns the judged trajectory."""
 
@@ -39,7 +44,7 @@ def judge(trajectory: Row, expert: Expert, max_rounds: int) -> Row:
     try:
         attempt = next(work)
         while True:
-            attempt = work.send(expert.feedback(problem_of(trajectory), attempt))
+            attempt = work.send(_or_none(expert.feedback, problem_of(trajectory), attempt))
     except StopIteration as done:
         return done.value
 
@@ -107,7 +112,7 @@ def improve(trajectory: Row, expert: Expert) -> Row:
     if trajectory["status"] != OPEN:
         return trajectory
     attempt, feedback = _to_improve(trajectory)
-    return _improved(trajectory, expert.improve(problem_of(trajectory), attempt, feedback), expert.name)
+    return _improved(trajectory, _or_none(expert.improve, problem_of(trajectory), attempt, feedback), expert.name)
 
 
 async def improve_async(trajectory: Row, expert: AsyncExpert) -> Row:
@@ -116,6 +121,14 @@ async def improve_async(trajectory: Row, expert: AsyncExpert) -> Row:
         return trajectory
     attempt, feedback = _to_improve(trajectory)
     return _improved(trajectory, await expert.improve(problem_of(trajectory), attempt, feedback), expert.name)
+
+
+def _or_none(ask: Callable[..., Answer], *about: Any) -> Answer | NoAnswer:
+    """What a script says, or that it cannot handle this row: a loaded question that it does not understand."""
+    try:
+        return ask(*about)
+    except DataError:
+        return NoAnswer(NOT_HANDLED)
 
 
 def _to_improve(trajectory: Row) -> tuple[str, str]:

@@ -24,6 +24,10 @@ class DataError(TripostError):
     """A data file is missing, empty or malformed."""
 
 
+class OutOfMemoryError(ConfigError):
+    """A training needs more memory than there is."""
+
+
 class StorageError(TripostError):
     """A buffer or checkpoint cannot be read or written."""
 

@@ -50,6 +50,11 @@ class RunRecord(BaseModel):
     finished: bool = False
 
     @property
+    def task_name(self) -> str:
+        task = self.config["task"]
+        return str(task["name"] if isinstance(task, dict) else task)
+
+    @property
     def run_config(self) -> RunConfig:
         return RunConfig.model_validate(self.config)
 
@@ -273,7 +278,7 @@ class RunPlan:
             label=label,
             store=self.store,
             config=config or {},
-            params={"task": self.config.task, **(params or {})},
+            params={"task": self.config.task_reference, **(params or {})},
             inputs=inputs or {},
             seed=self.config.seed,
             means=means or {},
@@ -284,6 +289,10 @@ class RunPlan:
         if self.config.expert.kind == "script":
             return {}
         return {"calls": self.config.calls.model_dump(mode="json"), "run_dir": str(self.output)}
+
+    def _tracking(self) -> dict[str, Any]:
+        tracking = self.config.tracking
+        return {**tracking.model_dump(mode="json"), "directory": tracking.directory or str(self.output)}
 
     def _student_part(self) -> dict[str, Any]:
         return self.config.student.model_dump(mode="json", exclude={"model"})
@@ -297,6 +306,10 @@ class RunPlan:
             config={**config.model_dump(mode="json"), "student": self._student_part()},
             params={"iteration": iteration, "num_steps": num_steps},
             inputs={"student": student, "rows": rows},
+            means={
+                "ranks": self.config.compute.ranks.model_dump(mode="json"),
+                "tracking": self._tracking(),
+            },
         )
 
     def _expert(self, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:

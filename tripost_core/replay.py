@@ -18,7 +18,7 @@ from tripost_core.config import BalanceConfig
 from tripost_core.editing import CORRECT
 from tripost_core.problems.base import Task, prompt
 from tripost_core.schemas import SCHEMAS
-from tripost_core.trajectory import FINAL, Attempt, Feedback, terminal_feedback
+from tripost_core.trajectory import Attempt, Feedback, terminal_feedback
 
 X_IMP, X_T = "x_imp", "x_T"
 DIRECT, REPAIRED = "direct", "repaired"
@@ -92,20 +92,6 @@ def filter_triplets(
     return judged
 
 
-def lines_before_error(attempt: Attempt, step: str) -> tuple[str, ...]:
-    """The lines that a repair leaves untouched: the numbered ones before `step`.
-
-    A step that is missing stands before the first later one; a line without a number is no step and may go.
-    """
-    untouched = []
-    found = attempt.index_of(step) is not None
-    for at in attempt.steps:
-        if at.header is None or at.header == step or (not found and _place(at.header) > _place(step)):
-            break
-        untouched.append(at.line)
-    return tuple(untouched)
-
-
 def _triplet(trajectory: Row, kind: str, turn: int, reason: str | None) -> Row:
     turns = trajectory["turns"]
     at = turns[turn] if turn < len(turns) else {}
@@ -130,20 +116,16 @@ def _content_reason(triplet: Row, task: Task) -> str | None:
     feedback = Feedback.parse(triplet["feedback"])
     if triplet["kind"] == X_T:
         assert feedback.terminal, triplet["triplet_id"]
-        return None if task.is_consistent(triplet["attempt"]) else "inconsistent_final"
+        return None if task.is_consistent(triplet["attempt"], triplet["question"]) else "inconsistent_final"
     attempt, updated = Attempt.parse(triplet["attempt"]), Attempt.parse(triplet["updated"])
     if feedback.error_step is None:
         return "unparsable_feedback"
     if attempt.text.split() == updated.text.split():
         return "no_difference"
-    untouched = lines_before_error(attempt, feedback.error_step)
-    if tuple(step.line for step in updated.steps[: len(untouched)]) != untouched:
+    untouched = attempt.untouched(feedback.error_step)
+    if updated.steps[: len(untouched)] != untouched:
         return "prefix_changed"
-    return None if task.is_consistent(updated.text) else "inconsistent_final"
-
-
-def _place(header: str) -> tuple[float, ...]:
-    return (float("inf"),) if header == FINAL else tuple(int(number) for number in header.split("."))
+    return None if task.is_consistent(updated.text, triplet["question"]) else "inconsistent_final"
 
 
 def _preference(triplet: Row) -> tuple[Any, ...]:

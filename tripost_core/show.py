@@ -18,6 +18,7 @@ from rich.text import Text
 from tripost_core.buffers import Ref, Row, read_rows
 from tripost_core.errors import DataError
 from tripost_core.plan import RunRecord, read_record
+from tripost_core.problems.names import TASKS
 from tripost_core.report.diff import Line
 from tripost_core.report.numbers import (
     METRICS,
@@ -95,7 +96,7 @@ def _plain(text: str, style: str = "") -> Text:
 
 def _show_overview(record: RunRecord, console: Console) -> None:
     config = record.config
-    title = f"{record.run_id}: {spaced(str(config['task']))}, student {config['student']['model']}"
+    title = f"{record.run_id}: {spaced(record.task_name)}, student {config['student']['model']}"
     console.print(_plain(f"{title}, t = {config['iterations']}, seed {config['seed']}", "bold"))
     console.print(_plain(f"configuration {record.config_fingerprint}, {_state(record)}"), end="\n\n")
     print_scores(record, console)
@@ -340,8 +341,13 @@ def print_solution(
     right = task.is_right(result.turns[-1].attempt, problem.answer)
     answer = "No answer" if final is None else f"Answer {reveal(final)}"
     count = f"after {len(result.turns)} attempt{'' if len(result.turns) == 1 else 's'}"
+    if not problem.answer:  # nobody has told it
+        console.print(Text(f"\n{answer} {count}.", "bold"), soft_wrap=True)
+        return
     verdict = "right" if right else f"wrong, {reveal(problem.answer)} is right"
     console.print(Text(f"\n{answer} {count}: {verdict}.", "bold green" if right else "bold red"), soft_wrap=True)
+    if problem.task not in TASKS:
+        return
     expert = load_scripted_expert(problem.task)
     for number, turn in enumerate(result.turns, 1):
         said = expert.feedback(problem, turn.attempt).sentence(turn.attempt)

@@ -78,6 +78,21 @@ class Attempt:
         index = self.index_of(header)
         return self.steps if index is None else self.steps[:index]
 
+    def untouched(self, header: str) -> tuple[Step, ...]:
+        """The steps that a repair of the step with this header leaves as they are: the numbered ones before it.
+
+        A step that is missing stands before the first later one; a line without a number is no step and may go.
+        """
+        missing = self.index_of(header) is None
+        for index, step in enumerate(self.steps):
+            if step.header is None or step.header == header or (missing and _place(step.header) > _place(header)):
+                return self.steps[:index]
+        return self.steps
+
+
+def _place(header: str) -> tuple[float, ...]:
+    return (float("inf"),) if header == FINAL else tuple(int(number) for number in header.split("."))
+
 
 def _header_of(line: str) -> str | None:
     match = _HEADER.match(line)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tripost_core.config import ExpertConfig
     from tripost_core.experts.base import Expert
+    from tripost_core.problems import TaskReference
 
 
-def load_expert(config: ExpertConfig | Mapping[str, Any], task: str, seed: int | str) -> Expert:
+def load_expert(config: ExpertConfig | Mapping[str, Any], task: TaskReference, seed: int | str) -> Expert:
     """The expert that a configuration names, erring at its `mistake_rate`.
 
     `seed` decides which judgements and repairs are wrong; with the round in it, an expert that erred once about an

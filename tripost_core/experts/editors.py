@@ -16,7 +16,7 @@ from tripost_core.errors import TripostError
 from tripost_core.experts.base import NoAnswer
 from tripost_core.experts.llm import LLMExpert
 from tripost_core.experts.messages import MESSAGES_VERSION
-from tripost_core.problems.base import Problem
+from tripost_core.problems import Problem, TaskReference
 
 Progress = Callable[[str, int, int], None]
 Item = TypeVar("Item")
@@ -38,7 +38,7 @@ class Editor(Protocol):
 class ScriptEditor:
     """The task's scripted expert, erring at its `mistake_rate`."""
 
-    def __init__(self, config: ExpertConfig, task: str, seed: int | str) -> None:
+    def __init__(self, config: ExpertConfig, task: TaskReference, seed: int | str) -> None:
         from tripost_core.experts import load_expert
 
         self.expert = load_expert(config, task, seed)
@@ -69,7 +69,7 @@ class LLMEditor:
     """An expert model; every answer is durable before a row sees it, so a killed stage pays for no call twice."""
 
     def __init__(
-        self, config: ExpertConfig, task: str, calls: CallsConfig, run_dir: str, secrets: Mapping[str, str]
+        self, config: ExpertConfig, task: TaskReference, calls: CallsConfig, run_dir: str, secrets: Mapping[str, str]
     ) -> None:
         from tripost_core.experts.prompts import load_prompts
         from tripost_core.problems import load_task
@@ -168,7 +168,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def open_editor(
-    config: ExpertConfig, task: str, seed: int | str, means: Mapping[str, Any], secrets: Mapping[str, str]
+    config: ExpertConfig, task: TaskReference, seed: int | str, means: Mapping[str, Any], secrets: Mapping[str, str]
 ) -> Editor:
     """The editor that the configuration names. `means`: `calls` and `run_dir` where it is a model."""
     if config.kind == "script":

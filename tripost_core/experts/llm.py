@@ -66,7 +66,7 @@ class LLMExpert:
     async def feedback(self, problem: Problem, attempt: str) -> Verdict | NoAnswer:
         """The first error of `attempt`, or that there is none."""
         right = self.task.is_right(attempt, problem.answer)
-        if right and not self.config.judge_right_answers and self.task.is_consistent(attempt):
+        if right and not self.config.judge_right_answers and self.task.is_consistent(attempt, problem.question):
             return Verdict(True)
         shown = problem.answer if self.config.show_answer else None
 
@@ -96,7 +96,7 @@ class LLMExpert:
             return attempt
         if said.error_step is None:
             return NoAnswer("feedback_names_no_step")
-        kept = [step.line for step in Attempt.parse(attempt).before(said.error_step)]
+        kept = [step.line for step in Attempt.parse(attempt).untouched(said.error_step)]
         if is_complete(kept):
             return "\n".join(kept)
 
@@ -114,7 +114,7 @@ class LLMExpert:
                 return rationale
             if not self.task.is_right(rationale, problem.answer):
                 return Unusable("wrong_answer")
-            return rationale if self.task.is_consistent(rationale) else Unusable("inconsistent_final")
+            return rationale if self.task.is_consistent(rationale, problem.question) else Unusable("inconsistent_final")
 
         # Told that its answer is wrong, a model may bend its reasoning to another one: it is only asked anew.
         return await self._usable(lambda: rationale_messages(self.prompts, problem.question), read, explain=False)

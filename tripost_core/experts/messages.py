@@ -75,7 +75,7 @@ def improve_messages(prompts: PromptFile, question: str, attempt: str, feedback:
     )
     messages = [{"role": "system", "content": system}]
     for example in prompts.examples:
-        kept = len(Attempt.parse(example.attempt).before(example.error_step))
+        kept = len(Attempt.parse(example.attempt).untouched(example.error_step))
         continuation = "\n".join(example.improved.split("\n")[kept:])
         messages += _pair(_to_improve(example.question, example.attempt, example.feedback), continuation)
     return [*messages, {"role": "user", "content": _to_improve(question, attempt, feedback)}]
@@ -112,7 +112,7 @@ def _to_judge(question: str, attempt: str, answer: str | None) -> str:
 
 def _to_improve(question: str, attempt: str, feedback: str) -> str:
     parsed = Attempt.parse(attempt)
-    kept = parsed.before(Feedback.parse(feedback).error_step or "1")
+    kept = parsed.untouched(Feedback.parse(feedback).error_step or "1")
     stay = "\n".join(step.line for step in kept) or "(none)"
     return f"Question: {question}\n\nAttempt:\n{attempt}\n\nFeedback: {feedback}\n\nLines that stay:\n{stay}"
 

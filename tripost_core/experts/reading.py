@@ -88,7 +88,7 @@ def read_repair(reply: str, attempt: str, feedback: str) -> str | Unusable:
     parsed = Attempt.parse(attempt)
     step = Feedback.parse(feedback).error_step
     assert step is not None, feedback
-    kept = [s.line for s in parsed.before(step)]
+    kept = [s.line for s in parsed.untouched(step)]
     if is_complete(kept):
         return "\n".join(kept)
     lines = _attempt_lines(reply)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from tripost_core.lm.kv_cache import Prefilled, SharedEndCache
-from tripost_core.lm.threads import suited_threads
+from tripost_core.lm.threads import suited_to_cpu
 
 if TYPE_CHECKING:
     from tripost_core.lm.student import Student
@@ -114,7 +114,7 @@ def sample(
     assert stop is None or (stop[-1:].isascii() and stop[-1:].isprintable())
     if not prompts:
         return []
-    with torch.inference_mode(), suited_threads(student.model):
+    with torch.inference_mode(), suited_to_cpu(student.model):
         sampler = _Sampler(student, prompts, seeds, temperature, max_new_tokens, batch_tokens, stop, progress, on_text)
         return sampler.run()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tripost_core.lm.corpus import Source
 
 ARITHMETIC, SORTING = "multistep_arithmetic", "word_sorting"
+DATES, ORDERS = "date_understanding", "logical_deduction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,16 @@ class Preset:
         return self.phases[-1], float(self.phases[-1].steps)
 
 
-def _mixture(short: float, long: float, words: float, feedback: float = 0.0) -> tuple[Source, ...]:
-    """Weights of arithmetic with d = [2], with d = [2, 2], of word lists; `feedback`: share of judged steps in each."""
+def _mix(
+    short: float = 0.0,
+    long: float = 0.0,
+    words: float = 0.0,
+    dates: float = 0.0,
+    orders: float = 0.0,
+    feedback: float = 0.0,
+) -> tuple[Source, ...]:
+    """Weights of arithmetic with d = [2], with d = [2, 2], of word lists, dates and logical deduction; `feedback`:
+    share of judged steps in each."""
 
     def both(weight: float, task: str, subtask: str, operands: int | None = None) -> list[Source]:
         sources = [Source(task, subtask, "gold", weight * (1 - feedback), operands)]
@@ -79,6 +88,10 @@ def _mixture(short: float, long: float, words: float, feedback: float = 0.0) -> 
             *both(long * 0.5, ARITHMETIC, "l3-4d22", 4),
             *both(words * 0.35, SORTING, "2-3"),
             *both(words * 0.65, SORTING, "4-7"),
+            *both(dates * 0.25, DATES, "steps1"),
+            *both(dates * 0.75, DATES, "steps2"),
+            *both(orders * 0.45, ORDERS, "objects3"),
+            *both(orders * 0.55, ORDERS, "objects5"),
         ]
         if source.weight > 0
     )
@@ -96,13 +109,16 @@ PRESETS = {
         adamw_lr=4e-3,
         warmup_steps=50,
         log_every=25,
-        evaluate_every=200,
+        evaluate_every=400,
         evaluate_questions=48,
         phases=(
-            Phase(680, _mixture(short=0.60, long=0.10, words=0.30), (1, 1)),
-            Phase(720, _mixture(short=0.40, long=0.30, words=0.30), (1, 1)),
-            Phase(2000, _mixture(short=0.40, long=0.30, words=0.30, feedback=0.3), (1, 0)),
-            Phase(3000, _mixture(short=0.25, long=0.50, words=0.25, feedback=0.3), (0.6, 0)),
+            Phase(600, _mix(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
+            Phase(700, _mix(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
+            Phase(2000, _mix(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
+            Phase(700, _mix(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
+            Phase(2400, _mix(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
+            Phase(160, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.1, 0.7)),
+            Phase(4640, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.7, 0)),
         ),
     ),
     "debug": Preset(
@@ -119,8 +135,8 @@ PRESETS = {
         evaluate_every=6,
         evaluate_questions=2,
         phases=(
-            Phase(6, _mixture(short=1, long=0, words=1), (1, 1)),
-            Phase(6, _mixture(short=1, long=0, words=1, feedback=0.5), (1, 0)),
+            Phase(6, _mix(short=1, words=1, dates=1, orders=1), (1, 1)),
+            Phase(6, _mix(short=1, words=1, dates=1, orders=1, feedback=0.5), (1, 0)),
         ),
     ),
 }

@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +159,10 @@ def save_student(
     tokenizer: PreTrainedTokenizerBase,
     directory: str | os.PathLike[str],
     dtype: torch.dtype | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
-    """Writes a checkpoint directory that is either complete or not there; `dtype` (default: as it is) of the weights.
+    """Writes a checkpoint directory that is either complete or not there; `dtype` (default: as it is) of the weights;
+    `state`: the tensors, where the model does not hold them all itself.
 
     An existing checkpoint is replaced, the other files beside it are kept. Raises StorageError.
     """
@@ -170,7 +172,7 @@ def save_student(
     directory = Path(directory)
     state = {
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None)
-        for key, value in model.state_dict().items()
+        for key, value in (model.state_dict() if state is None else state).items()
     }
     before = model.config.dtype
     try:

@@ -1,4 +1,4 @@
-"""How many threads one tensor operation is split over."""
+"""What a CPU needs to be told: how many threads share one tensor operation, and what to do with tiny numbers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,34 @@ import torch
 SMALL_MODEL_PARAMETERS = 20_000_000
 
 
+def is_small(model: torch.nn.Module) -> bool:
+    """Whether it is on the CPU and its operations are too small to be shared by threads."""
+    parameter = next(model.parameters())
+    return parameter.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS
+
+
 @contextmanager
-def suited_threads(model: torch.nn.Module) -> Iterator[None]:
-    """One thread for a small model on the CPU, torch's own number for anything else.
+def suited_to_cpu(model: torch.nn.Module) -> Iterator[None]:
+    """How a CPU computes best with this model: one thread for a small one, torch's own number for anything else, and
+    numbers too small for the normal form taken as 0.
 
     An operation of a small model takes microseconds, and threads that share it wait for one another thousands of times
     a second: on a machine with other work, two threads were several times slower than one (docs/log.md). The result is
     then also independent of the number of cores.
+
+    The probabilities of a trained model's attention are often below 1e-38, and a CPU works on such numbers in
+    microcode: the backward pass of attention took four times as long with them. They hold for this thread, and for
+    those that torch starts from it.
     """
-    parameter = next(model.parameters())
     before = torch.get_num_threads()
-    if parameter.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS:
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if is_small(model):
         torch.set_num_threads(1)
+    if on_cpu:
+        torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        if on_cpu:
+            torch.set_flush_denormal(False)

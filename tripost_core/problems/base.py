@@ -45,6 +45,8 @@ class Task(Protocol):
     subtasks: tuple[Subtask, ...]
     answer_header: str
     """`Answer: Let's think step by step. ...`; the updated attempt's header is `Updated ` + this."""
+    holdout: float
+    """Share of the questions of a training file that is kept for the test where no test file is given."""
     paper_sizes: dict[str, dict[str, int]]
     """The paper's number of questions, {split: {subtask: n}}, splits `train`, `validation`, `test`."""
 
@@ -80,8 +82,9 @@ class Task(Protocol):
         """Accuracy: the final answer alone."""
         ...
 
-    def is_consistent(self, attempt: str) -> bool:
-        """Filter (c) of paper section 2.3: the final answer is that of the second last step."""
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
+        """Filter (c) of paper section 2.3: the final answer is that of the second last step. `question`: for tasks
+        whose answer is a letter, to know what it stands for."""
         ...
 
 

@@ -37,24 +37,38 @@ def read_examples(path: Path | str) -> list[Example]:
     highest score (the first of several). Raises DataError, with the line (JSONL) or the example's number (JSON, from
     1), when the file is missing, empty or malformed.
     """
-    path = Path(path)
+    rows, is_document = _rows(Path(path))
+    if is_document:
+        return [_example(row, "input", _target(row), place) for row, place in rows]
+    return [
+        _example(row, "question", row.get("answer") if isinstance(row, dict) else None, place) for row, place in rows
+    ]
+
+
+def read_rows(path: Path | str) -> list[tuple[dict[str, Any], str]]:
+    """(row, its place for messages) of a question file whose fields have names of their own. Raises DataError."""
+    rows = _rows(Path(path))[0]
+    for row, place in rows:
+        if not isinstance(row, dict):
+            raise DataError(f"{place}: not a JSON object.")
+    return rows
+
+
+def _rows(path: Path) -> tuple[list[tuple[Any, str]], bool]:
+    """The rows with their places, and whether the file is one JSON document."""
     text = _read(path)
     document = _whole_document(path, text)
     if document is not None:
-        rows = [
-            _example(row, "input", _target(row), f"{path}, example {number}")
-            for number, row in enumerate(document, start=1)
-        ]
+        rows = [(row, f"{path}, example {number}") for number, row in enumerate(document, start=1)]
     else:
         rows = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 place = f"{path}, line {number}"
-                row = _loads(line, place)
-                rows.append(_example(row, "question", row.get("answer") if isinstance(row, dict) else None, place))
+                rows.append((_loads(line, place), place))
     if not rows:
         raise DataError(f"{path} holds no questions.")
-    return rows
+    return rows, document is not None
 
 
 def _read(path: Path) -> str:

@@ -44,6 +44,7 @@ class LogicalDeduction:
     answer_header = (
         'Answer: Let\'s think step by step. Let "??" represents 0 or more objects, and "?" represents exactly 1 object.'
     )
+    holdout = 0.0
     paper_sizes: dict[str, dict[str, int]] = {  # noqa: RUF012 - the contract's plain dict
         "train": {"objects3": 183, "objects5": 177},
         "validation": {"objects3": 20, "objects5": 20},
@@ -108,7 +109,7 @@ class LogicalDeduction:
     def is_right(self, attempt: str, answer: str) -> bool:
         return self.extract_answer(attempt) == answer
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """The final line states what the step before it has found: all its words stand there (paper.md B8.5). A final
         line with a letter alone cannot be compared and passes, where there is a step before it."""
         steps = Attempt.parse(attempt).steps

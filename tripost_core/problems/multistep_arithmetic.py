@@ -52,6 +52,7 @@ class MultistepArithmetic:
 
     def __init__(self) -> None:
         # Each length has 150 training questions per depth; which of the 600 became validation is the paper's shuffle.
+        self.holdout = 0.0
         self.paper_sizes = {
             "train": {"l3-4d2": 278, "l3-4d22": 272},
             "validation": {"l3-4d2": 22, "l3-4d22": 28},
@@ -133,7 +134,7 @@ class MultistepArithmetic:
         given = self.extract_answer(attempt)
         return given is not None and given == canonical_integer(answer)
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """Whether the final answer is the number that the step before it ends with (paper section 2.3, filter c)."""
         lines = [line for line in attempt.split("\n") if line.strip()]
         if len(lines) < 2 or len(lines[-2]) > MAX_LINE_CHARS:

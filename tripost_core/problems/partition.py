@@ -15,7 +15,7 @@ from tripost_core.problems.base import strip_question
 PRETRAINING_SHARE = 4
 """One in so many questions is left to pretraining."""
 
-_OPTIONS = "\nOptions:"
+_ASKED = re.compile(r"\nOptions:|\sWhat is the date ")
 _WORD_LIST = re.compile(r"\sList:\s*")
 
 
@@ -31,8 +31,8 @@ def is_pretraining_question(question: str) -> bool:
     """True where only pretraining may use the question; generated splits leave it out.
 
     `question` comes with or without `Q: `. The answer depends on nothing but its `canonical_question`, and of a
-    question with options on what stands before them: whatever is asked about a story, the story stays on its side.
+    question about a story on what stands before it: whatever is asked about a story, the story stays on its side.
     """
-    asked_about = question.partition(_OPTIONS)[0]
+    asked_about = _ASKED.split(question, maxsplit=1)[0]
     digest = hashlib.sha256(canonical_question(asked_about).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % PRETRAINING_SHARE == 0

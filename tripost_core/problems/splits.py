@@ -39,6 +39,8 @@ def make_splits(task: Task, config: DataConfig, seed: int) -> Splits:
     dropped: Counter[str] = Counter()
     train = _load(task, config.train_file, TRAIN, dropped)
     test = _load(task, config.test_file, TEST, dropped)
+    if train is not None and test is None and task.holdout > 0:
+        train, test = _held_out(train, task.holdout)
     if train is not None and test is not None:
         train = _without(train, test, dropped)
     taken = list(train or []) + list(test or [])
@@ -52,7 +54,11 @@ def make_splits(task: Task, config: DataConfig, seed: int) -> Splits:
         train = _generate(task, sizes[TRAIN], seed, TRAIN, taken)
     if not train:
         raise DataError(f"Every question of {config.train_file} is in {config.test_file} too, so none is left.")
-    train = [_with_rationale(task, problem, dropped) for problem in train]
+    train = [found for problem in train if (found := _with_rationale(task, problem, dropped)) is not None]
+    if not train:
+        raise DataError(
+            f"No question of {config.train_file} can be trained on: its answers are not the calculated ones."
+        )
     return Splits([*train, *validation, *test], dict(dropped))
 
 
@@ -80,9 +86,8 @@ def _sizes(task: Task, config: DataConfig) -> dict[str, Mapping[str, int]]:
 
 
 def _spread(n: int, subtasks: Iterable[str]) -> dict[str, int]:
-    """`n` over the subtasks; what does not divide goes to the first ones."""
+    """`n` over the subtasks, of which a task of one's own may have none; the rest goes to the first ones."""
     names = list(subtasks)
-    assert names or n == 0, "a task has seen and unseen subtasks"
     return {name: n // len(names) + (i < n % len(names)) for i, name in enumerate(names)}
 
 
@@ -126,11 +131,34 @@ def _generate(task: Task, sizes: Mapping[str, int], seed: int, split: str, taken
     return problems
 
 
-def _with_rationale(task: Task, problem: Problem, dropped: Counter[str]) -> Problem:
-    """The file's rationale if it reaches the answer, else the script's."""
+def _held_out(train: list[Problem], share: float) -> tuple[list[Problem], list[Problem]]:
+    """(the rest, the questions held out for the test), by their content: a longer file moves none of them.
+
+    Raises DataError where one of the two is empty.
+    """
+    kept: dict[bool, list[Problem]] = {True: [], False: []}
+    for problem in train:
+        number = int(hashlib.sha256(f"holdout/{canonical_question(problem.question)}".encode()).hexdigest()[:8], 16)
+        kept[number < share * 2**32].append(problem)
+    if not kept[True] or not kept[False]:
+        raise DataError(f"{len(train)} questions with holdout = {share} leave none to train on or none to test on.")
+    return kept[False], [replace(problem, split=TEST) for problem in kept[True]]
+
+
+def _with_rationale(task: Task, problem: Problem, dropped: Counter[str]) -> Problem | None:
+    """The file's rationale if it reaches the answer, else the script's; none where no script reads the question. None
+    for a question whose answer contradicts the script: nothing right could be learned from it."""
     if problem.rationale is not None and problem.rationale.strip():
         rationale = problem.rationale.strip("\n")
         if task.is_right(rationale, problem.answer):
             return replace(problem, rationale=rationale)
         dropped["rationale_not_right"] += 1
-    return replace(problem, rationale=task.rationale(problem.question))
+    try:
+        rationale = task.rationale(problem.question)
+    except DataError:
+        dropped["no_rationale"] += 1
+        return replace(problem, rationale=None)
+    if not task.is_right(rationale, problem.answer):
+        dropped["answer_contradicts_script"] += 1
+        return None
+    return replace(problem, rationale=rationale)

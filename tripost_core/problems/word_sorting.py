@@ -176,6 +176,7 @@ class WordSorting:
     name = "word_sorting"
     subtasks = tuple(Subtask(name, seen=most <= 7) for name, (_, most) in _SIZES.items())
     answer_header = "Answer: Let's think step by step."
+    holdout = 0.0
     paper_sizes: dict[str, dict[str, int]] = {  # noqa: RUF012 - the contract's plain dict
         "train": {"2-3": 142, "4-7": 291},
         "validation": {"2-3": 14, "4-7": 26},
@@ -237,7 +238,7 @@ class WordSorting:
     def is_right(self, attempt: str, answer: str) -> bool:
         return self.extract_answer(attempt) == answer
 
-    def is_consistent(self, attempt: str) -> bool:
+    def is_consistent(self, attempt: str, question: str = "") -> bool:
         """The step before the final response has the words in the same order, and no conclusion is unfinished."""
         answer = self.extract_answer(attempt)
         steps = Attempt.parse(attempt).steps

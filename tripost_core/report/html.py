@@ -92,7 +92,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
     return {
         "record": record,
         "config": record.config,
-        "task": spaced(str(record.config["task"])),
+        "task": spaced(record.task_name),
         "num_test": max((values["n"]["total"] for values in figures.values()), default=0),
         "state": "ended early" if record.message else "finished" if is_complete(record) else "unfinished",
         "tiles": _tiles(record, figures),

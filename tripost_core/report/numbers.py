@@ -109,7 +109,7 @@ def report_json(record: RunRecord) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run_id": record.run_id,
-        "task": record.config["task"],
+        "task": record.task_name,
         "config_fingerprint": record.config_fingerprint,
         "iterations": [_entry(entry) for entry in ordered_entries(record)],
     }

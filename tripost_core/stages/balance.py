@@ -6,6 +6,7 @@ from collections import Counter
 
 from tripost_core.buffers import Row, read_rows
 from tripost_core.config import BalanceConfig
+from tripost_core.errors import DataError
 from tripost_core.problems import load_task
 from tripost_core.replay import DIRECT, REPAIRED, balance, gold_rows
 from tripost_core.stages import StageContext, StageResult
@@ -24,6 +25,11 @@ def run(context: StageContext) -> StageResult:
         if name.startswith("triplets-"):
             triplets += (row for row in read_rows(context.inputs[name]) if row["kept"])
     if not any(name.startswith("triplets-") for name in context.inputs):
+        if not gold:
+            raise DataError(
+                "No training question has a rationale to begin with: name a field that holds one, or let the expert "
+                "model write them (expert.rationales: expert)."
+            )
         rows = gold_rows(gold, task, iteration, with_feedback=False)
     else:
         config = BalanceConfig.model_validate(context.config)

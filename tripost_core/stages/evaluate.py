@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tripost_core.buffers import Row
 from tripost_core.config import EvaluateConfig
 from tripost_core.editing import problem_of
-from tripost_core.lm.self_improve import SelfImprovement, self_improve
+from tripost_core.lm.self_improve import SelfImprovement
+from tripost_core.lm.shards import self_improve_in_shards
 from tripost_core.metrics import evaluate_rows
-from tripost_core.problems import Problem, Task, load_task
-from tripost_core.stages import Progress, StageContext, StageResult
+from tripost_core.problems import Problem, Task, TaskReference, load_task
+from tripost_core.stages import Progress, StageContext, StageResult, local_checkpoint
 from tripost_core.stages.generate import configured_student, problems_of_split, speed
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ def run(context: StageContext) -> StageResult:
     started = time.perf_counter()
     rows = answer_rows(
         student,
-        load_task(context.params["task"]),
+        context.params["task"],
         problems,
+        student_dir=local_checkpoint(context.inputs["student"]),
         max_new_tokens=config["max_new_tokens"],
         max_improvements=config["max_improvements"],
         batch_tokens=config["batch_tokens"],
@@ -55,17 +58,19 @@ def run(context: StageContext) -> StageResult:
 
 def answer_rows(
     student: Student,
-    task: Task,
+    task: TaskReference,
     problems: Sequence[Problem],
     *,
+    student_dir: Path,
     max_new_tokens: int,
     max_improvements: int,
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Rows of `answers-1`, one a problem and in their order, by greedy decoding with the student's improvements."""
-    written = self_improve(
+    written = self_improve_in_shards(
         student,
+        student_dir,
         task,
         [problem.question for problem in problems],
         [0] * len(problems),  # greedy decoding reads no seed
@@ -75,7 +80,8 @@ def answer_rows(
         batch_tokens=batch_tokens,
         progress=None if progress is None else lambda done, total: progress("answers", done, total),
     )
-    return [answer_row(task, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
+    loaded = load_task(task)
+    return [answer_row(loaded, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
 
 
 def answer_row(task: Task, problem: Problem, trajectory: SelfImprovement) -> Row:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tripost_core.buffers import Ref, Row, canonical_json, read_rows
 from tripost_core.editing import GENERATED, new_turn
 from tripost_core.errors import DataError
-from tripost_core.problems import load_task
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def run(context: StageContext) -> StageResult:
 
     Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
     """
-    from tripost_core.lm.self_improve import self_improve
+    from tripost_core.lm.shards import self_improve_in_shards
 
     config, iteration = context.config, int(context.params["iteration"])
     problems = problems_of_split(context.inputs["problems"], "train")
@@ -33,9 +32,10 @@ def run(context: StageContext) -> StageResult:
     plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
     seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]
     started = time.perf_counter()
-    written = self_improve(
+    written = self_improve_in_shards(
         student,
-        load_task(context.params["task"]),
+        local_checkpoint(reference),
+        context.params["task"],
         [problem["question"] for problem, _ in plan],
         seeds,
         temperature=config["temperature"],

@@ -15,8 +15,9 @@ def run(context: StageContext) -> StageResult:
     """Config: `DataConfig`; params: `task`. Raises DataError."""
     task = load_task(context.params["task"])
     splits = make_splits(task, DataConfig.model_validate(context.config), context.seed)
-    # A replaced rationale loses no question, so it is a figure and not a drop.
-    dropped = {reason: n for reason, n in splits.dropped.items() if reason != "rationale_not_right"}
+    # A replaced or missing rationale loses no question, so it is a figure and not a drop.
+    figures = ("rationale_not_right", "no_rationale")
+    dropped = {reason: n for reason, n in splits.dropped.items() if reason not in figures}
     return StageResult(
         schema="problems-1",
         rows=[problem_row(problem) for problem in splits.problems],
@@ -30,6 +31,7 @@ def run(context: StageContext) -> StageResult:
                 for split in dict.fromkeys(p.split for p in splits.problems)
             },
             "rationales_replaced": splits.dropped.get("rationale_not_right", 0),
+            "rationales_missing": splits.dropped.get("no_rationale", 0),
         },
     )
 

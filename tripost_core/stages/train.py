@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tripost_core.buffers import read_rows
+from tripost_core.config import RanksConfig, TrackingConfig
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 
@@ -19,6 +20,9 @@ def run(context: StageContext) -> StageResult:
         context.seed,
         context.work_dir,
         context.progress,
+        RanksConfig.model_validate(context.request.means.get("ranks", {})),
+        TrackingConfig.model_validate(context.request.means.get("tracking", {})),
+        context.request.label,
     )
     return StageResult(
         checkpoint=result.checkpoint_dir,
@@ -29,6 +33,7 @@ def run(context: StageContext) -> StageResult:
             "num_steps": result.num_steps,
             "num_rows": result.num_rows,
             "num_trained_tokens": result.num_trained_tokens,
+            "micro_batch_size": result.micro_batch_size,
             "seconds": result.seconds,
             "losses": result.losses,
         },

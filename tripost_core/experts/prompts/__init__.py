@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tripost_core.errors import ConfigError
+from tripost_core.problems import TaskReference
 from tripost_core.trajectory import FINAL, Attempt, error_feedback
 
 SHIPPED = Path(__file__).parent
@@ -78,8 +79,15 @@ class PromptFile(BaseModel):
         return f"{self.name}-{self.version}-{content}"
 
 
-def load_prompts(path_or_task: str) -> PromptFile:
-    """The prompts of a shipped task, or of a YAML file. Raises ConfigError."""
+def load_prompts(path_or_task: TaskReference) -> PromptFile:
+    """The prompts of a shipped task, of a task of one's own, or of a YAML file. Raises ConfigError."""
+    if not isinstance(path_or_task, str):
+        from tripost_core.problems import own_specification
+
+        spec = own_specification(path_or_task)
+        if spec.expert is None:
+            raise ConfigError(f"The task {spec.name} has no section `expert`, which tells an expert model about it.")
+        return parse_prompts({"name": spec.name, **spec.expert.model_dump()}, f"The task {spec.name}: expert")
     path = SHIPPED / f"{path_or_task}.yaml"
     if not path.is_file():
         path = Path(path_or_task)

@@ -1,0 +1,3 @@
+"""The names of the tasks that come with TriPosT; the modules of `problems` and of the scripted experts bear them."""
+
+TASKS = ("multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction")
