@@ -92,7 +92,7 @@ def improve(monkeypatch, write, questions=("How many?",), max_improvements=3, **
     monkeypatch.setattr(generate, "sample", writer)
     seeds = list(range(100, 100 + len(questions)))
     fixed = {"temperature": 0.0, "max_new_tokens": 9, "batch_tokens": 9, "max_improvements": max_improvements}
-    return self_improve(None, TASK, questions, seeds, **fixed, **arguments), writer
+    return self_improve(object(), TASK, questions, seeds, **fixed, **arguments), writer
 
 
 def scripted(answers):

@@ -91,6 +91,43 @@ class GenerateConfig(_Model):
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 
 
+class EngineConfig(_Model):
+    """What the student writes with when it generates and is evaluated (lm/engines)."""
+
+    kind: Literal["transformers", "vllm", "server"] = Field(
+        "transformers", description="`vllm`: started here for each checkpoint; `server`: kept by somebody else"
+    )
+    urls: list[str] = Field(default_factory=list, description="server: addresses of its replicas, with /v1")
+    model: str = Field(
+        "{directory}", description="server: what it calls a checkpoint: {directory} or {digest} in a name"
+    )
+    api_key_env: str | None = Field(None, description="server: environment variable that holds its key")
+    max_in_flight: int = Field(128, ge=1, description="requests at once, at each replica")
+    max_retries: int = Field(5, ge=0, description="of a request that a replica was too busy for")
+    timeout_seconds: float = Field(900.0, gt=0, description="of one request")
+    command: str = Field("vllm", description="vllm: its executable, of an environment of its own")
+    replicas: int = Field(1, ge=1, description="vllm: servers")
+    tensor_parallel: int = Field(1, ge=1, description="vllm: GPUs of one server")
+    gpu_memory_share: float = Field(0.9, gt=0, le=1, description="vllm: of each GPU")
+    start_seconds: float = Field(900.0, gt=0, description="vllm: to wait for a server to be ready")
+    arguments: list[str] = Field(default_factory=list, description="vllm: further arguments of `vllm serve`")
+
+    @model_validator(mode="after")
+    def _can_prove_its_weights(self) -> EngineConfig:
+        if self.kind == "server" and not self.urls:
+            raise ValueError("kind is server, so urls has to name one")
+        if self.kind == "server" and "{directory}" not in self.model and "{digest}" not in self.model:
+            raise ValueError("model has to hold {directory} or {digest}, or nobody could tell whose answers they are")
+        return self
+
+    def served_name(self, directory: Path, digest: str) -> str:
+        return self.model.replace("{directory}", str(directory)).replace("{digest}", digest)
+
+    def results_part(self) -> dict[str, Any]:
+        """Two engines draw different samples; where and how one runs changes none."""
+        return {"engine": self.kind}
+
+
 class ExpertConfig(_Model):
     """FBK and IMP: the task's script, or a large model behind an endpoint (section 2.2)."""
 
@@ -240,6 +277,7 @@ class RunConfig(_Model):
     student: StudentConfig = Field(default_factory=StudentConfig)
     rationale: RationaleConfig = Field(default_factory=RationaleConfig)
     generate: GenerateConfig = Field(default_factory=GenerateConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
     expert: ExpertConfig = Field(default_factory=ExpertConfig)
     calls: CallsConfig = Field(default_factory=CallsConfig)
     filter: FilterConfig = Field(default_factory=FilterConfig)
@@ -271,8 +309,9 @@ class RunConfig(_Model):
 
     def results_part(self) -> dict[str, Any]:
         """All that can change a number: everything but where the work is done and how an expert is reached."""
-        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task", "tracking"})
-        return {**rest, "task": self.task_reference, "expert": self.expert.results_part()}
+        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task", "tracking", "engine"})
+        parts = {"task": self.task_reference, "expert": self.expert.results_part(), **self.engine.results_part()}
+        return {**rest, **parts}
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:

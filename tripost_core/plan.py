@@ -153,9 +153,10 @@ class RunPlan:
         return self._request(
             "generate",
             f"tripost-{iteration}/generate",
-            config={**self.config.generate.model_dump(mode="json"), "student": self._student_part()},
+            config=self._writes(self.config.generate),
             params={"iteration": iteration},
             inputs={"student": student, "problems": problems},
+            means={"engine": self.config.engine.model_dump(mode="json")},
         )
 
     def feedback(self, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
@@ -201,8 +202,9 @@ class RunPlan:
         return self._request(
             "evaluate",
             f"{name}/evaluate",
-            config={**self.config.evaluate.model_dump(mode="json"), "student": self._student_part()},
+            config=self._writes(self.config.evaluate),
             inputs={"student": student, "problems": problems},
+            means={"engine": self.config.engine.model_dump(mode="json")},
         )
 
     # -- what the flow asks between stages ------------------------------------------------------------------------
@@ -289,6 +291,11 @@ class RunPlan:
         if self.config.expert.kind == "script":
             return {}
         return {"calls": self.config.calls.model_dump(mode="json"), "run_dir": str(self.output)}
+
+    def _writes(self, config: BaseModel) -> dict[str, Any]:
+        """Of a stage in which the student writes."""
+        student = {"student": self._student_part()}
+        return {**config.model_dump(mode="json"), **student, **self.config.engine.results_part()}
 
     def _tracking(self) -> dict[str, Any]:
         tracking = self.config.tracking

@@ -58,9 +58,8 @@ def run_ranks(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         env=_environment(),
+        **popen_settings(),
     )
     tail: list[str] = []
     try:
@@ -73,7 +72,7 @@ def run_ranks(
                 tail = [*tail[-_TAIL_LINES:], line.rstrip()]
         code = process.wait()
     except BaseException:
-        _end(process)
+        end_group(process)
         raise
     finally:
         if process.stdout is not None:
@@ -125,8 +124,13 @@ def _result(work_dir: Path, code: int, tail: Sequence[str]) -> dict[str, Any]:
     raise ModelError(f"The processes of the training ended with {how}; the last they said: {said}")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """The whole process group: torchrun passes SIGTERM on to its workers; what is left after a while is killed."""
+def popen_settings() -> dict[str, Any]:
+    """For a process with a group of its own, that ends when this one does, however this one ends."""
+    return {"start_new_session": True, "preexec_fn": _end_with_parent if sys.platform == "linux" else None}
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """The whole process group: SIGTERM is passed on to workers; what is left after a while is killed."""
     for sign, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
         try:
             os.killpg(process.pid, sign)

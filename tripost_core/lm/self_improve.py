@@ -16,12 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tripost_core.problems.base import Task, prompt
 from tripost_core.trajectory import Feedback
 
 if TYPE_CHECKING:
+    from tripost_core.lm.engines import Write
     from tripost_core.lm.student import Student
 
 FEEDBACK_HEADER = "\nFeedback:"
@@ -138,7 +140,7 @@ class _State:
 
 
 def self_improve(
-    student: Student,
+    student: Student | None,
     task: Task,
     questions: Sequence[str],
     seeds: Sequence[int],
@@ -149,15 +151,20 @@ def self_improve(
     batch_tokens: int,
     progress: Callable[[int, int], None] | None = None,
     on_text: Callable[[int, str], None] | None = None,
+    write: Write | None = None,
 ) -> list[SelfImprovement]:
     """One trajectory for every question, in their order; `temperature` 0 is greedy.
 
     `max_new_tokens` bounds one continuation, `batch_tokens` rows x length of a batch. `progress` is told (rows done,
     rows in all). `on_text` is given (index, all that this row has written so far) after every token: with one question,
-    a way to watch.
+    a way to watch. `write`: writes the completions instead of `student`, and then `on_text` is not called.
     """
     from tripost_core.lm.generate import sample
 
+    if write is None:
+        assert student is not None
+        watch = None if on_text is None else lambda place, text: show(place, text)
+        write = partial(sample, student, batch_tokens=batch_tokens, on_text=watch)
     assert len(questions) == len(seeds), f"{len(questions)} questions, {len(seeds)} seeds"
     states = [_State(prompt(task, question)) for question in questions]
     active = list(range(len(states)))
@@ -179,16 +186,13 @@ def self_improve(
     wave = 0
     while active:
         written_before = [states[index].text for index in active]
-        completions = sample(
-            student,
+        completions = write(
             [states[index].prompt for index in active],
             [wave_seed(seeds[index], wave) for index in active],
             temperature=temperature,
             max_new_tokens=max_new_tokens,
-            batch_tokens=batch_tokens,
             stop=STOP,
             progress=report,
-            on_text=None if on_text is None else show,
         )
         going_on = []
         for index, completion in zip(active, completions, strict=True):

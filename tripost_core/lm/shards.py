@@ -25,6 +25,7 @@ from tripost_core.problems import TaskReference, load_task
 
 MIN_ROWS = 48
 """Fewer are not worth a second process, which takes some seconds to start."""
+SECONDS_BETWEEN_REPORTS = 0.5
 
 
 def self_improve_in_shards(
@@ -43,12 +44,12 @@ def self_improve_in_shards(
         return self_improve(student, load_task(task), questions, seeds, progress=progress, **settings)
     order = sorted(range(len(questions)), key=lambda i: (len(questions[i]), i))
     mine, other = order[::2], order[1::2]
-    done = [0, 0]
+    num_mine = 0
 
-    def report(shard: int, rows: int) -> None:
-        done[shard] = rows
+    def report(beside: _Beside) -> None:
+        # Always from this thread: who listens may be known to it alone (Prefect's client is found by context).
         if progress is not None:
-            progress(sum(done), len(questions))
+            progress(num_mine + beside.num_done, len(questions))
 
     request = {
         "student_dir": str(student_dir),
@@ -58,16 +59,25 @@ def self_improve_in_shards(
         "seeds": [seeds[i] for i in other],
         "settings": settings,
     }
-    with _Beside(request, lambda rows: report(1, rows)) as beside:
+    with _Beside(request) as beside:
+
+        def report_mine(rows: int, _: int) -> None:
+            nonlocal num_mine
+            num_mine = rows
+            report(beside)
+
         written = self_improve(
             student,
             load_task(task),
             [questions[i] for i in mine],
             [seeds[i] for i in mine],
-            progress=lambda rows, _: report(0, rows),
+            progress=report_mine,
             **settings,
         )
+        while beside.is_running(SECONDS_BETWEEN_REPORTS):
+            report(beside)
         theirs = beside.result()
+        report(beside)
     found = dict(zip(mine, written, strict=True)) | dict(zip(other, theirs, strict=True))
     return [found[i] for i in range(len(questions))]
 
@@ -75,8 +85,8 @@ def self_improve_in_shards(
 class _Beside:
     """The other process. It ends with this one, however this one ends."""
 
-    def __init__(self, request: Mapping[str, Any], progress: Callable[[int], None]) -> None:
-        self.progress = progress
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self.num_done = 0
         self.lines: list[str] = []
         self.found: list[dict[str, Any]] | None = None
         self.process = subprocess.Popen(
@@ -111,6 +121,14 @@ class _Beside:
             assert stream is not None
             stream.close()
 
+    def is_running(self, seconds: float) -> bool:
+        """Waits so long for its end."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
     def result(self) -> list[SelfImprovement]:
         code = self.process.wait()
         for thread in self.threads:
@@ -125,7 +143,7 @@ class _Beside:
         for line in self.process.stdout:
             message = json.loads(line)
             if "done" in message:
-                self.progress(message["done"])
+                self.num_done = message["done"]
             else:
                 self.found = message["rows"]
 

@@ -14,8 +14,8 @@ from tripost_core.lm.self_improve import SelfImprovement
 from tripost_core.lm.shards import self_improve_in_shards
 from tripost_core.metrics import evaluate_rows
 from tripost_core.problems import Problem, Task, TaskReference, load_task
-from tripost_core.stages import Progress, StageContext, StageResult, local_checkpoint
-from tripost_core.stages.generate import configured_student, problems_of_split, speed
+from tripost_core.stages import Progress, StageContext, StageResult
+from tripost_core.stages.generate import problems_of_split, speed, students_texts
 
 if TYPE_CHECKING:
     from tripost_core.lm.student import Student
@@ -28,20 +28,17 @@ def run(context: StageContext) -> StageResult:
 
     Raises DataError where the buffer holds no test question, ModelError where the student cannot be used.
     """
-    config = context.config
     problems = [problem_of(row) for row in problems_of_split(context.inputs["problems"], "test")]
-    student = configured_student(context.inputs["student"], config["student"])
     started = time.perf_counter()
-    rows = answer_rows(
-        student,
-        context.params["task"],
-        problems,
-        student_dir=local_checkpoint(context.inputs["student"]),
-        max_new_tokens=config["max_new_tokens"],
-        max_improvements=config["max_improvements"],
-        batch_tokens=config["batch_tokens"],
-        progress=context.progress,
+    written = students_texts(
+        context,
+        [problem.question for problem in problems],
+        [0] * len(problems),  # greedy decoding reads no seed
+        "answers",
+        temperature=0.0,
     )
+    task = load_task(context.params["task"])
+    rows = [answer_row(task, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
     seconds = time.perf_counter() - started
     return StageResult(
         schema="answers-1",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tripost_core.buffers import Ref, Row, canonical_json, read_rows
+from tripost_core.config import EngineConfig, StudentConfig
 from tripost_core.editing import GENERATED, new_turn
 from tripost_core.errors import DataError
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 if TYPE_CHECKING:
-    from tripost_core.lm.self_improve import Turn
-    from tripost_core.lm.student import Student
+    from tripost_core.lm.self_improve import SelfImprovement, Turn
 
 PROBLEM_COLUMNS = ("problem_id", "task", "subtask", "seen", "question", "answer")
 
@@ -23,27 +25,14 @@ def run(context: StageContext) -> StageResult:
 
     Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
     """
-    from tripost_core.lm.shards import self_improve_in_shards
-
     config, iteration = context.config, int(context.params["iteration"])
     problems = problems_of_split(context.inputs["problems"], "train")
     reference = context.inputs["student"]
-    student = configured_student(reference, config["student"])
     plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
     seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]
     started = time.perf_counter()
-    written = self_improve_in_shards(
-        student,
-        local_checkpoint(reference),
-        context.params["task"],
-        [problem["question"] for problem, _ in plan],
-        seeds,
-        temperature=config["temperature"],
-        max_new_tokens=config["max_new_tokens"],
-        max_improvements=config["max_improvements"],
-        batch_tokens=config["batch_tokens"],
-        progress=lambda done, total: context.progress("trajectories", done, total),
-    )
+    questions = [problem["question"] for problem, _ in plan]
+    written = students_texts(context, questions, seeds, "trajectories", temperature=config["temperature"])
     seconds = time.perf_counter() - started
     rows: list[Row] = []
     known: set[tuple[str, tuple[Turn, ...]]] = set()
@@ -96,13 +85,29 @@ def problems_of_split(problems: Ref, split: str) -> list[Row]:
     return rows
 
 
-def configured_student(reference: Ref, config: dict[str, Any]) -> Student:
-    """The student of a checkpoint reference, on the device and in the dtype of the configuration. Raises ModelError."""
-    import torch
+def students_texts(
+    context: StageContext, questions: Sequence[str], seeds: Sequence[int], what: str, *, temperature: float
+) -> list[SelfImprovement]:
+    """What the stage's student writes, with the engine and the limits of its configuration. Raises ModelError."""
+    from tripost_core.lm.engines import self_improve_with
 
-    from tripost_core.lm.student import load_student
-
-    return load_student(local_checkpoint(reference), config["device"], getattr(torch, config["dtype"]))
+    config, reference = context.config, context.inputs["student"]
+    engine = EngineConfig.model_validate(context.request.means.get("engine", {}))
+    return self_improve_with(
+        engine,
+        local_checkpoint(reference),
+        StudentConfig.model_validate(config["student"]),
+        reference.digest,
+        context.params["task"],
+        questions,
+        seeds,
+        temperature=temperature,
+        max_new_tokens=config["max_new_tokens"],
+        max_improvements=config["max_improvements"],
+        batch_tokens=config["batch_tokens"],
+        progress=lambda done, total: context.progress(what, done, total),
+        api_key=os.environ.get(engine.api_key_env) if engine.api_key_env else None,
+    )
 
 
 def speed(num_tokens: int, seconds: float) -> dict[str, float]:
