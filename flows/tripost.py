@@ -13,7 +13,7 @@ from tasks.balance import balance
 from tasks.evaluate import evaluate
 from tasks.feedback import feedback
 from tasks.filter import filter_triplets
-from tasks.generate import generate
+from tasks.generate import generate_all
 from tasks.improve import improve
 from tasks.problems import make_problems
 from tasks.rationales import write_rationales
@@ -55,7 +55,7 @@ def tripost(
         triplets, students = [], []
         for iteration in range(1, plan.config.iterations + 1):
             name = plan.name(iteration)
-            trajectories = generate(plan.generate(student, problems, iteration))
+            trajectories = generate_all(plan, student, problems, iteration)
             plan.note(name, iteration, generate=trajectories)
             trajectories = feedback(plan.feedback(trajectories, iteration, 0))
             plan.note(name, iteration, feedback_0=trajectories)

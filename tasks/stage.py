@@ -10,8 +10,9 @@ import gc
 import hashlib
 import logging
 import sys
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple, Protocol
 
 from prefect import Task
@@ -69,6 +70,18 @@ class StageTask:
             retry_condition_fn=_is_worth_a_retry,
         )
 
+    def each(self, requests: Sequence[StageRequest]) -> list[Ref]:
+        """The outputs of several requests, in their order. On a pool they are worked on side by side, else one after
+        the other. Raises the first error, after the others have ended."""
+        if len(requests) == 1 or options.get().compute.heavy != "pool":
+            return [self(request) for request in requests]
+        with ThreadPoolExecutor(len(requests), "stage") as threads:
+            contexts = [copy_context() for _ in requests]
+            running = [
+                threads.submit(context.run, self, request) for context, request in zip(contexts, requests, strict=True)
+            ]
+            return [future.result() for future in running]
+
     def __call__(self, request: StageRequest) -> Ref:
         """The committed output: found, taken over or computed, here or on the pool. Raises TripostError."""
         compute, fresh, display = options.get()
@@ -91,7 +104,7 @@ def run_stage(request: StageRequest, deployment: str | None, fresh: bool) -> Ref
     """The body of every stage task: handed to `deployment`, or computed in this process. Raises TripostError."""
     attempt = TaskRunContext.get().task_run.run_count  # type: ignore[union-attr]
     if deployment is not None:
-        return hand_off(request, deployment, fresh)
+        return hand_off(request, deployment, fresh, key_in_run(request))
     if attempt > 1:
         _free_memory()
     # A retry goes on from what the first attempt left, even in a fresh run.
@@ -119,8 +132,12 @@ def compute_stage(request: StageRequest, fresh: bool = False, display: Display |
 
 
 def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Of a stage task's result."""
+    return key_in_run(parameters["request"])
+
+
+def key_in_run(request: StageRequest) -> str:
     """`train-v1-0123456789abcdef-89abcdef`: the stage's key, and its store, so that two runs never share a result."""
-    request: StageRequest = parameters["request"]
     place = hashlib.sha256(f"{request.store} {request.label}".encode()).hexdigest()[:8]
     return f"{request.key}-{place}"
 

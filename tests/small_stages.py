@@ -65,7 +65,7 @@ class SmallStages:
         num_open = int(context.params["round"] < NUM_ROUNDS)
         return StageResult("trajectories-1", num_in=1, num_kept=1, metrics={"num_open": num_open})
 
-    improve = generate
+    improve = gather = generate
 
     def filter(self, context):
         metrics = {"num_improvements": self.num_improvements}

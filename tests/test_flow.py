@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from small_stages import SmallStages, make_config, make_student
 from tasks import errors as task_errors
 from tripost_core import plan as plans
 from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
-from tripost_core.stages import STAGES
+from tripost_core.stages import STAGES, StageRequest
 
 ROOT = Path(__file__).parents[1]
 ONE_ITERATION = [
@@ -341,12 +341,15 @@ def pool(prefect_server, monkeypatch):
 
     from flows.gpu import heavy_stage
     from tasks import hand_off
-    from tripost_core.stages import StageRequest
 
     runs = []
 
     def run_deployment(name, parameters, flow_run_name, idempotency_key, timeout):
         assert (name, timeout) == ("heavy-stage/a100", 0)
+        for run, key in runs:
+            if key == idempotency_key:
+                with get_client(sync_client=True) as client:
+                    return client.read_flow_run(run.id)
         parameters["request"] = StageRequest.model_validate(parameters["request"])
         with get_client(sync_client=True) as client:
             run = client.create_flow_run(heavy_stage, parameters=parameters, name=flow_run_name, state=Scheduled())
@@ -368,6 +371,15 @@ def test_heavy_stages_are_handed_to_the_pool(pool, stages, student, tmp_path):
     assert len({key for _, key in pool}) == len(pool)
 
 
+def test_shards_are_handed_to_the_pool_side_by_side_and_gathered_here(pool, stages, student, tmp_path):
+    compute = {"heavy": "pool", "generate_shards": 3}
+    state, record = run_flow(make_config(student, compute=compute), tmp_path / "run")
+    assert state.is_completed() and record.finished
+    names = [run.name for run, _ in pool]
+    assert [name for name in sorted(names) if "shard" in name] == [f"tripost-1/generate-shard-{n}" for n in range(3)]
+    assert "tripost-1/generate" in stages.calls and "tripost-1/generate" not in names
+
+
 def test_an_error_on_the_pool_ends_the_run_with_its_own_sentence(pool, stages, student, tmp_path, no_delay):
     from flows.tripost import tripost
 
@@ -382,7 +394,38 @@ def test_a_retry_is_a_new_run_on_the_pool(pool, stages, student, tmp_path, no_de
     state, _ = run_flow(make_config(student, compute={"heavy": "pool"}), tmp_path / "run")
     assert state.is_completed()
     first, second = (key for run, key in pool if run.name == "ft-rationale/train")
-    assert first != second
+    assert first.removesuffix("-1") == second.removesuffix("-2")
+
+
+def test_a_run_under_way_on_the_pool_is_taken_up_and_a_lost_one_is_not(prefect_server, monkeypatch, tmp_path):
+    """Attempts 1 to 4: failed, being cancelled, silent for too long, running."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling, Failed, Running
+
+    from flows.gpu import heavy_stage
+    from tasks import hand_off
+
+    request = StageRequest(stage="train", label="tripost-1/train", store=str(tmp_path))
+    long_ago = datetime.now(UTC) - timedelta(seconds=2 * hand_off.SILENCE_SECONDS)
+    states = [Failed(), Cancelling(), Running(timestamp=long_ago), Running()]
+    with get_client(sync_client=True) as client:
+        runs = []
+        for state in states:
+            run = client.create_flow_run(heavy_stage, parameters={"request": request}, state=Running())
+            client.set_flow_run_state(run.id, state, force=True)
+            runs.append(client.read_flow_run(run.id))
+        # A state is stamped by the server; the silence of the third is told by its own clock.
+        runs[2].state.timestamp = long_ago
+        asked = []
+
+        def run_deployment(name, parameters, flow_run_name, idempotency_key, timeout):
+            asked.append(idempotency_key)
+            return runs[int(idempotency_key.rpartition("-")[2]) - 1]
+
+        monkeypatch.setattr(hand_off, "run_deployment", run_deployment)
+        found = hand_off._under_way(client, request, "heavy-stage/a100", False, "key")
+        assert found.id == runs[3].id and asked == [f"key-{n}" for n in (1, 2, 3, 4)]
+        assert client.read_flow_run(runs[2].id).state.is_crashed()
 
 
 def test_a_run_on_the_pool_that_nobody_waits_for_is_cancelled(pool, stages, student, tmp_path, monkeypatch):

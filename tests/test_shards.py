@@ -43,7 +43,7 @@ def test_two_processes_write_what_one_writes_and_report_to_the_caller(student):
 
 def test_what_the_other_process_said_last_is_told(student, tmp_path):
     asked = questions(shards.MIN_ROWS)
-    with pytest.raises(ModelError, match="second writing process ended with code 1.*does not exist"):
+    with pytest.raises(ModelError, match=r"second writing process ended with code 1.*does not exist"):
         shards.self_improve_in_shards(student, Path(tmp_path / "nowhere"), TASK, asked, [0] * len(asked), **SETTINGS)
 
 

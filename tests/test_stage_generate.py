@@ -89,6 +89,27 @@ def test_equal_trajectories_of_a_problem_are_kept_once(tmp_path, student_ref):
     assert read_manifest(ref.uri)["dropped"] == {"duplicate": 8}
 
 
+@pytest.mark.parametrize("num_shards", [2, 5])
+def test_shards_gathered_are_what_one_worker_writes(tmp_path, student_ref, num_shards):
+    """Also where a shard is left without a question."""
+    problems = problems_ref(tmp_path, 4, 1)
+    config = GenerateConfig(num_samples=3, max_new_tokens=16, temperature=0.2).model_dump()
+    whole = execute(request("generate", tmp_path / "a", problems, student_ref, config, iteration=1))
+    shards = {
+        f"shard-{n}": execute(
+            request("generate", tmp_path / "b", problems, student_ref, config, iteration=1, shard=[n, num_shards])
+        )
+        for n in range(num_shards)
+    }
+    gathering = StageRequest(stage="gather", label="gather", store=str(tmp_path), inputs=shards)
+    gathered = execute(gathering)
+    assert gathered.digest == whole.digest and gathered.num_rows == whole.num_rows
+    one, other = (read_manifest(ref.uri) for ref in (whole, gathered))
+    assert [one[name] for name in ("in", "kept", "dropped")] == [other[name] for name in ("in", "kept", "dropped")]
+    assert one["metrics"]["tokens"] == other["metrics"]["tokens"]
+    assert one["metrics"]["num_truncated"] == other["metrics"]["num_truncated"]
+
+
 def test_evaluate(tmp_path, student_ref):
     problems = problems_ref(tmp_path, 1, 3)
     config = EvaluateConfig(max_new_tokens=16).model_dump()

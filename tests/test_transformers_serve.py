@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,37 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
 STUDENT = Path(__file__).parents[1] / "tripost_core" / "students" / "tiny"
 
 
-@pytest.fixture
-def served(tmp_path):
-    """Base URL and model name."""
+@contextmanager
+def serve(directory):
+    """Base URL of a server on the CPU; its log goes to `directory`."""
     command = shutil.which("transformers", path=str(Path(sys.executable).parent))
     if command is None:
         pytest.skip("transformers has no command line here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    arguments = [command, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with (directory / "serve.log").open("wb") as log:
+        process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            for _ in range(240):
+                assert process.poll() is None, (directory / "serve.log").read_text()
+                try:
+                    opener.open(f"http://127.0.0.1:{port}/health", timeout=2)
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Base URL and model name."""
     from transformers import AutoTokenizer
 
     model = tmp_path / "student"
@@ -34,26 +60,8 @@ def served(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(model)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    arguments = [command, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    with (tmp_path / "serve.log").open("wb") as log:
-        process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            for _ in range(240):
-                assert process.poll() is None, (tmp_path / "serve.log").read_text()
-                try:
-                    opener.open(f"http://127.0.0.1:{port}/health", timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1", str(model)
-        finally:
-            process.terminate()
-            process.wait(30)
+    with serve(tmp_path) as url:
+        yield url, str(model)
 
 
 def test_a_useless_expert_is_filtered_out_and_counted(served, tmp_path):

@@ -11,8 +11,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -20,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from tripost_core.errors import StorageError
+from tripost_core.errors import StorageError, TripostError
 from tripost_core.schemas import SCHEMAS, id_column
 
 MANIFEST = "manifest.json"
@@ -59,36 +62,90 @@ def join(uri: str, *names: str) -> str:
     return "/".join([uri.rstrip("/"), *names])
 
 
+def is_local(uri: str) -> bool:
+    """Whether `uri` is a path of this machine."""
+    scheme, separator, _ = uri.rpartition("://")
+    return not separator or scheme == "file"
+
+
 def _filesystem(uri: str) -> tuple[Any, str]:
-    return fsspec.core.url_to_fs(uri)
+    if is_local(uri):
+        return fsspec.core.url_to_fs(uri)
+    try:
+        # What another machine has just written is not in a listing that this one remembers.
+        return fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{uri} cannot be used: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _told(path: str, what: str) -> Iterator[None]:
+    """An error of the file system as a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be {what}: {_cause(error)}.") from error
+    except TripostError:
+        raise
+    except Exception as error:
+        # The libraries of object stores have errors of their own: no credentials, no such bucket, nobody there.
+        raise StorageError(f"{path} cannot be {what}: {_cause(error)}.") from ConnectionError(str(error))
 
 
 def _cause(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def write_file(uri: str, data: bytes) -> None:
-    """Whole or not at all: a temporary name, fsync, rename. Raises StorageError."""
+    """Whole or not at all. Raises StorageError."""
     filesystem, path = _filesystem(uri)
-    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-        with filesystem.open(temporary, "wb") as file:
+    if not is_local(uri):
+        with _told(uri, "written"):
+            filesystem.pipe_file(path, data)  # an object appears when it is complete
+        return
+
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
-            if "file" in filesystem.protocol:
-                os.fsync(file.fileno())
-        if "file" in filesystem.protocol:
-            os.replace(temporary, path)
-            _sync_directory(os.path.dirname(path))
-        else:
-            filesystem.mv(temporary, path)
+            os.fsync(file.fileno())
+
+    _replace(path, write)
+
+
+def copy_file(source: Path, uri: str) -> str:
+    """A local file to `uri`, whole or not at all; SHA-256 of its content. Raises StorageError."""
+    filesystem, path = _filesystem(uri)
+    with _told(str(source), "read"):
+        digest = _sha256_of_file(filesystem=None, path=str(source))
+    if not is_local(uri):
+        with _told(uri, "written"):
+            filesystem.put_file(str(source), path)
+        return digest
+
+    def write(temporary: str) -> None:
+        shutil.copyfile(source, temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+
+    _replace(path, write)
+    return digest
+
+
+def _replace(path: str, write: Callable[[str], None]) -> None:
+    """A temporary name, fsync by `write`, rename."""
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+        _sync_directory(os.path.dirname(path))
     except OSError as error:
         try:
-            filesystem.rm_file(temporary)
+            os.remove(temporary)
         except OSError:
             pass  # it was never created, or the disk refuses this too
-        raise StorageError(f"{path} cannot be written: {_cause(error)}.") from None
+        raise StorageError(f"{path} cannot be written: {_cause(error)}.") from error
 
 
 def _sync_directory(path: str) -> None:
@@ -102,18 +159,42 @@ def _sync_directory(path: str) -> None:
 def read_file(uri: str) -> bytes:
     """Raises StorageError."""
     filesystem, path = _filesystem(uri)
+    with _told(uri if not is_local(uri) else path, "read"), filesystem.open(path, "rb") as file:
+        return file.read()
+
+
+def fetch_directory(uri: str, target: Path) -> None:
+    """Every file of a remote directory to a local one, which is there when it is complete. Raises StorageError."""
+    filesystem, path = _filesystem(uri)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with filesystem.open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {_cause(error)}.") from None
+        with _told(uri, "fetched"):
+            temporary.mkdir(parents=True)
+            for name in filesystem.ls(path, detail=False):
+                filesystem.get_file(name, str(temporary / name.rpartition("/")[2]))
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise  # else another process was faster
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sha256_of_file(filesystem: Any, path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") if filesystem is None else filesystem.open(path, "rb") as file:
+        while chunk := file.read(2**24):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_manifest(uri: str) -> dict[str, Any] | None:
     """The manifest in this directory, or None where there is none. Raises StorageError if it is not JSON."""
     filesystem, path = _filesystem(join(uri, MANIFEST))
-    if not filesystem.exists(path):
-        return None
+    with _told(path, "read"):
+        if not filesystem.exists(path):
+            return None
     try:
         return json.loads(read_file(join(uri, MANIFEST)))
     except ValueError as error:
@@ -220,7 +301,11 @@ def is_intact(ref: Ref) -> bool:
         if manifest is None or manifest["digest"] != ref.digest:
             return False
         for shard in [*manifest.get("shards", []), *manifest.get("side", [])]:
-            _checked(ref.uri, shard)
+            file = join(ref.uri, shard["file"])
+            filesystem, path = _filesystem(file)
+            with _told(file, "read"):
+                if _sha256_of_file(filesystem, path) != shard["sha256"]:
+                    return False
     except StorageError:
         return False
     return True

@@ -250,6 +250,10 @@ class ComputeConfig(_Model):
     heavy: Literal["in_process", "pool"] = Field("in_process", description="`pool`: handed to the GPU work pool")
     deployment: str = Field("heavy-stage/a100", description="the deployment that the GPU work pool runs")
     ranks: RanksConfig = Field(default_factory=RanksConfig)
+    generate_shards: int = Field(1, ge=1, le=64, description="flow runs that write an iteration's trajectories")
+    store: str | None = Field(
+        None, description="buffers and checkpoints, e.g. s3://bucket/runs; empty = the run's own directory"
+    )
 
 
 TaskChoice = Annotated[

@@ -106,7 +106,9 @@ class RunPlan:
     def __init__(self, config: RunConfig, output: str | Path) -> None:
         self.config = config
         self.output = Path(output).absolute()
-        self.store = join(self.output.as_uri() if "%" not in self.output.as_uri() else str(self.output), "stages")
+        local = self.output.as_uri() if "%" not in self.output.as_uri() else str(self.output)
+        shared = config.compute.store
+        self.store = join(shared, self.output.name, "stages") if shared else join(local, "stages")
         self.record = RunRecord(
             run_id=self.output.name,
             config=config.model_dump(mode="json"),
@@ -148,16 +150,25 @@ class RunPlan:
         """ft rationale, from the student of the configuration."""
         return self._train(f"{RATIONALE}/train", self.config.rationale, base_student(self.config), rows, 0)
 
-    def generate(self, student: Ref, problems: Ref, iteration: int) -> StageRequest:
-        """The student's trajectories for every training prompt."""
-        return self._request(
-            "generate",
-            f"tripost-{iteration}/generate",
-            config=self._writes(self.config.generate),
-            params={"iteration": iteration},
-            inputs={"student": student, "problems": problems},
-            means={"engine": self.config.engine.model_dump(mode="json")},
-        )
+    def generate(self, student: Ref, problems: Ref, iteration: int) -> list[StageRequest]:
+        """The student's trajectories for every training prompt: one request, or one for each shard of the prompts."""
+        number = self.config.compute.generate_shards
+        return [
+            self._request(
+                "generate",
+                f"tripost-{iteration}/generate" + (f"-shard-{shard}" if number > 1 else ""),
+                config=self._writes(self.config.generate),
+                params={"iteration": iteration, **({"shard": [shard, number]} if number > 1 else {})},
+                inputs={"student": student, "problems": problems},
+                means={"engine": self.config.engine.model_dump(mode="json")},
+            )
+            for shard in range(number)
+        ]
+
+    def gather(self, shards: list[Ref], iteration: int) -> StageRequest:
+        """The trajectories of all shards as one buffer, the same as without shards."""
+        inputs = {f"shard-{number}": shard for number, shard in enumerate(shards)}
+        return self._request("gather", f"tripost-{iteration}/generate", params={"iteration": iteration}, inputs=inputs)
 
     def feedback(self, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         """FBK on every trajectory that is not yet judged to its end; round 0 edits the student's own."""

@@ -21,14 +21,19 @@ from tripost_core.buffers import (
     Ref,
     Row,
     canonical_json,
+    copy_file,
+    fetch_directory,
     find,
     is_intact,
+    is_local,
     join,
     write_buffer,
     write_manifest,
 )
 from tripost_core.errors import StorageError
 
+_CACHE = Path.home() / ".cache" / "tripost"
+"""On a machine that does not share the run's directory: checkpoints that were fetched, work that is under way."""
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, units done, units in all)."""
 
@@ -44,6 +49,7 @@ STAGES: dict[str, Stage] = {
     "problems": Stage(1, heavy=False),
     "rationales": Stage(1, heavy=False),
     "generate": Stage(1, heavy=True),
+    "gather": Stage(1, heavy=False),
     "feedback": Stage(1, heavy=False),
     "improve": Stage(1, heavy=False),
     "filter": Stage(1, heavy=False),
@@ -193,36 +199,27 @@ def execute(
 
 
 def _work_dir(request: StageRequest) -> Path:
-    scheme, separator, path = request.store.rpartition("://")
-    root = Path(path) if not separator or scheme == "file" else Path.home() / ".cache" / "tripost"
+    root = Path(request.store.removeprefix("file://")) if is_local(request.store) else _CACHE
     return root / ".work" / request.key
 
 
 def _commit_checkpoint(uri: str, source: Path, about: dict[str, Any]) -> Ref:
     """Copies the files of a finished checkpoint and writes the manifest last."""
-    from tripost_core.buffers import write_file
     from tripost_core.lm.student import checkpoint_digest
 
     files = sorted(path for path in source.iterdir() if path.is_file())
-    shards = []
-    for path in files:
-        data = path.read_bytes()
-        write_file(join(uri, path.name), data)
-        shards.append({"file": path.name, "sha256": hashlib.sha256(data).hexdigest()})
+    shards = [{"file": path.name, "sha256": copy_file(path, join(uri, path.name))} for path in files]
     ref = Ref(uri=uri, digest=checkpoint_digest(source), kind="checkpoint", num_rows=0)
     write_manifest(uri, {**about, **ref.model_dump(exclude={"uri"}), "shards": shards, "side": []})
     return ref
 
 
 def local_checkpoint(ref: Ref) -> Path:
-    """A local directory with the checkpoint's files; fetched to a cache where the store is remote."""
-    scheme, separator, path = ref.uri.rpartition("://")
-    if not separator or scheme == "file":
-        return Path(path)
-    import fsspec
-
-    target = Path.home() / ".cache" / "tripost" / "checkpoints" / ref.digest[:32]
-    if not (target / "manifest.json").exists():
-        filesystem, remote = fsspec.core.url_to_fs(ref.uri)
-        filesystem.get(remote.rstrip("/") + "/", str(target) + "/", recursive=True)
+    """A local directory with the checkpoint's files; fetched to a cache where the store is remote. Raises
+    StorageError."""
+    if is_local(ref.uri):
+        return Path(ref.uri.removeprefix("file://"))
+    target = _CACHE / "checkpoints" / ref.digest[:32]
+    if not target.is_dir():
+        fetch_directory(ref.uri, target)
     return target

@@ -21,12 +21,14 @@ PROBLEM_COLUMNS = ("problem_id", "task", "subtask", "seen", "question", "answer"
 
 
 def run(context: StageContext) -> StageResult:
-    """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once.
+    """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once. Param
+    `shard`: (number, of how many): the prompts of one of several workers.
 
     Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
     """
     config, iteration = context.config, int(context.params["iteration"])
-    problems = problems_of_split(context.inputs["problems"], "train")
+    shard, num_shards = context.params.get("shard", (0, 1))
+    problems = problems_of_split(context.inputs["problems"], "train")[shard::num_shards]
     reference = context.inputs["student"]
     plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
     seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]
