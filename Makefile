@@ -34,10 +34,10 @@ check: setup  ## lint and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-slow: setup  ## the tests that take minutes, and those of experiment trackers
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[trackers]"
+test-slow: setup  ## the tests that take minutes, or need packages that nothing else does
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c requirements.lock --editable ".[trackers,s3,slow]"
 	$(BIN)/pytest -m slow
-	$(BIN)/pytest tests/test_tracking.py
+	$(BIN)/pytest tests/test_tracking.py tests/test_object_store.py tests/test_deployments.py
 
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu

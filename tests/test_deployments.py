@@ -1,7 +1,9 @@
 """What is under deployments/, and prefect.toml: every file loads, and says how it is run."""
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +171,66 @@ def test_the_automation_watches_heartbeats_more_often_than_it_waits():
     automation = yaml.safe_load(path.read_text())
     every = tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"]
     assert automation["trigger"]["within"] >= 3 * every
+
+
+# -- containers --------------------------------------------------------------------------------------------------------
+
+CONTAINERS = ROOT / "deployments" / "containers"
+POOLS = sorted((ROOT / "deployments" / "pools").glob("*.json"))
+
+
+def test_deployments_in_containers_are_the_others_with_the_code_of_the_image():
+    inside = yaml.safe_load((CONTAINERS / "prefect.yaml").read_text())
+    assert inside["pull"] == [{"prefect.deployments.steps.set_working_directory": {"directory": "/app"}}]
+    for one, other in zip(inside["deployments"], PREFECT_YAML["deployments"], strict=True):
+        pool = {key: value for key, value in other["work_pool"].items() if key != "job_variables"}
+        assert one == {**other, "work_pool": pool}
+
+
+def test_compose_has_every_service_and_no_secret():
+    text = (CONTAINERS / "compose.yaml").read_text()
+    compose = yaml.safe_load(text)
+    assert set(compose["services"]) == {"postgres", "server", "deploy", "worker-cpu", "worker-a100"}
+    devices = compose["services"]["worker-a100"]["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+    assert compose["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
+    for name, value in compose["services"]["postgres"]["environment"].items():
+        assert "PASSWORD" not in name or value.startswith("${")
+
+
+def test_what_the_image_copies_is_there():
+    for line in (CONTAINERS / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY"):
+            assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
+
+
+@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.stem)
+def test_a_job_template_has_a_default_for_all_that_it_needs(path):
+    """Every placeholder is a variable, and the variables that a flow run cannot do without have a default."""
+    template = json.loads(path.read_text())
+    variables = template["variables"]["properties"]
+    used = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(template["job_configuration"])))
+    assert used == set(variables)
+    given_by_prefect = {"name", "command", "env", "labels", "job_watch_timeout_seconds"}
+    assert {name for name in used if "default" not in variables[name]} <= given_by_prefect
+    assert ("gpus" in variables) == path.stem.endswith("a100")
+
+
+@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.stem)
+def test_a_worker_asks_for_the_gpu(path):
+    """The worker's own configuration class makes of the template what it would send."""
+    kind, _, pool = path.stem.partition("-")
+    worker = pytest.importorskip(f"prefect_{kind}.worker", reason=f"prefect-{kind} is not installed (make test-slow)")
+    name = "DockerWorkerJobConfiguration" if kind == "docker" else "KubernetesWorkerJobConfiguration"
+    template = json.loads(path.read_text())
+    made = asyncio.run(getattr(worker, name).from_template_and_values(template, {"name": "stage"}))
+    if kind == "docker":
+        asked = made.container_create_kwargs.get("device_requests")
+        gpus = [{"Driver": "nvidia", "Count": 1, "Capabilities": [["gpu"]]}]
+        assert asked == (gpus if pool == "a100" else None)
+        assert made.volumes == ["tripost-runs:/app/runs"] and made.image == "tripost:0.1.0"
+    else:
+        pod = made.job_manifest["spec"]["template"]["spec"]
+        limits = pod["containers"][0]["resources"].get("limits", {})
+        assert limits == ({"nvidia.com/gpu": 1} if pool == "a100" else {})
+        assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "tripost-runs"}
