@@ -6,7 +6,7 @@ IMPORTED := torch.optim, transformers.trainer, transformers.models.llama.modelin
             prefect.server.api.server, prefect.cli, jinja2, typer, rich.progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench test-slow test-gpu test-browser clean
+.PHONY: help setup run test check bench bench-gpu test-slow test-gpu test-browser clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -46,10 +46,16 @@ test-browser: setup  ## the report in headless Chromium, which is installed wher
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
 	$(BIN)/pytest tests/test_report_browser.py
 
-bench: setup  ## the benchmarks of docs/log.md
-	$(BIN)/python benchmarks/generation.py
+bench: setup  ## the benchmarks of docs/log.md, on an idle machine
+	$(BIN)/python benchmarks/generation.py --num-prompts 500
 	$(BIN)/python benchmarks/oracle.py
+	$(BIN)/python benchmarks/expert_client.py
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training_resume
 	$(BIN)/python benchmarks/orchestration.py
+
+bench-gpu: setup  ## one GPU: loss, training against TRL, generation, the whole run; under ten minutes
+	$(BIN)/python -m benchmarks.gpu --out gpu.json
 
 clean:  ## .venv and caches, not runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
