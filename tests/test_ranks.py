@@ -1,5 +1,6 @@
 """Training on several processes, with adapters, and with less memory than it asks for."""
 
+import math
 import os
 import signal
 import socket
@@ -217,6 +218,18 @@ def test_a_training_with_adapters_goes_on_where_it_was(tmp_path):
     assert steps == [4, 5, 6, 7, 8]
     for name, tensor in weights_of(whole.checkpoint_dir).items():
         assert torch.equal(tensor, weights_of(again.checkpoint_dir)[name]), name
+
+
+def test_under_bf16_the_frozen_weights_are_bf16_and_the_merged_student_starts_from_the_exact_ones(
+    student_dir, tmp_path
+):
+    lora = LoraConfig(target_modules=["q_proj"]).model_dump(mode="json")
+    config = {**make_config(lora=lora), "student": {"dtype": "bfloat16", "device": "cpu"}}
+    result = train(student_dir, make_rows(10), config, 4, 1, tmp_path, lambda *_: None)
+    before, after = weights_of(student_dir), weights_of(result.checkpoint_dir)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "q_proj" in name}
+    assert all(math.isfinite(entry["loss"]) for entry in result.losses)
 
 
 @pytest.mark.parametrize(

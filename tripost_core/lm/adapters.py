@@ -42,10 +42,10 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftM
 
 
 def merged(model: PeftModel, student_dir: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The whole model with the adapters in its weights; those of a quantised one go into the weights as they were
-    before quantisation."""
+    """The whole model with the adapters in its weights, in `dtype`: where they were trained beside quantised or bf16
+    weights, they go into the exact ones of `student_dir`."""
     base = model.get_base_model()
-    if not getattr(base, "is_loaded_in_4bit", False):
+    if not getattr(base, "is_loaded_in_4bit", False) and base.dtype == dtype:
         return model.merge_and_unload()  # type: ignore[no-any-return, operator]
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from transformers import AutoModelForCausalLM

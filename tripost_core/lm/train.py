@@ -129,7 +129,9 @@ def train_rank(
     student_config = StudentConfig.model_validate({"model": str(student_dir), **config["student"]})
     settings = TrainConfig.model_validate({key: value for key, value in config.items() if key != "student"})
     zero = zero_config(ranks)
-    student = load_student(student_dir, device="cpu", dtype=torch.float32)  # fp32 weights also under bf16 computation
+    # Weights that are trained are fp32, also under bf16 computation; those that adapters freeze are not.
+    frozen = settings.lora is not None and student_config.dtype == "bfloat16"
+    student = load_student(student_dir, device="cpu", dtype=torch.bfloat16 if frozen else torch.float32)
     limit = min(settings.max_length_tokens, student.context_length)
     encoded = encode_rows(rows, student.tokenizer, settings.improvement_weight, settings.mask_attempt)
     kept = [row for row in encoded if row.num_tokens <= limit]
