@@ -21,6 +21,7 @@ setup: .venv/.installed  ## build .venv from the lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@# Byte-compile what a run imports and no more: all of torch and transformers would take a minute longer.
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(IMPORTED)"
+	@$(BIN)/python -m flows.database
 	@touch $@
 
 run: setup  ## one TriPosT run, TASK=multistep_arithmetic, word_sorting, date_understanding or logical_deduction

@@ -1,11 +1,17 @@
 """A Prefect database that is migrated already. Creating one costs several times as much CPU as all else at a server's
-start, and every run directory has its own; so the first one that is created in a checkout serves as a template."""
+start, and every run directory has its own; so the first one that is created in a checkout serves as a template.
+
+    python -m flows.database        makes the template, if there is none (`make setup`)
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -47,3 +53,20 @@ def keep(home: Path, templates: Path) -> None:
         os.replace(temporary, template)
     except OSError:
         pass  # a checkout that cannot be written: every server migrates its own database
+
+
+def main() -> None:
+    from flows.local_stack import PROJECT_HOME
+    from flows.processes import clean_environment
+
+    if template_path(PROJECT_HOME).exists():
+        return
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        # A failure is that of the first server, which migrates its own database and says what is wrong.
+        if subprocess.run(command, env=clean_environment(PREFECT_HOME=home), capture_output=True).returncode == 0:
+            keep(Path(home), PROJECT_HOME)
+
+
+if __name__ == "__main__":
+    main()

@@ -234,3 +234,12 @@ def test_a_worker_asks_for_the_gpu(path):
         limits = pod["containers"][0]["resources"].get("limits", {})
         assert limits == ({"nvidia.com/gpu": 1} if pool == "a100" else {})
         assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "tripost-runs"}
+
+
+def test_the_lock_of_vllm_is_one_that_the_engine_takes():
+    from tripost_core.lm.engines.vllm import MIN_VERSION
+
+    lines = (ROOT / "deployments" / "vllm" / "requirements.lock").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert tuple(int(part) for part in pins["vllm"].split(".")) >= MIN_VERSION
+    assert all("+" not in version for version in pins.values())
