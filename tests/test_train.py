@@ -248,6 +248,19 @@ def test_resumed_in_the_middle_of_an_epoch(student_dir, tmp_path):
     assert checkpoint_digest(resumed.checkpoint_dir) == checkpoint_digest(whole.checkpoint_dir)
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "scheduler.pt"])
+def test_an_altered_checkpoint_is_not_taken_up(student_dir, tmp_path, name):
+    with pytest.raises(Killed):
+        run_train(student_dir, tmp_path, progress=killer(7), num_steps=9)
+    (complete,) = (tmp_path / "checkpoints").glob("checkpoint-*")
+    identity = json.loads((complete / "complete.json").read_text())["identity"]
+    assert latest_checkpoint(tmp_path / "checkpoints", identity).step == 6
+    data = bytearray((complete / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (complete / name).write_bytes(data)
+    assert latest_checkpoint(tmp_path / "checkpoints", identity) is None and not complete.exists()
+
+
 def test_half_written_checkpoints_and_those_of_others_are_not_taken_up(student_dir, tmp_path):
     with pytest.raises(Killed):
         run_train(student_dir, tmp_path, progress=killer(7), num_steps=9)

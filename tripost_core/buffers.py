@@ -117,7 +117,7 @@ def copy_file(source: Path, uri: str) -> str:
     """A local file to `uri`, whole or not at all; SHA-256 of its content. Raises StorageError."""
     filesystem, path = _filesystem(uri)
     with _told(str(source), "read"):
-        digest = _sha256_of_file(filesystem=None, path=str(source))
+        digest = sha256_of_file(source)
     if not is_local(uri):
         with _told(uri, "written"):
             filesystem.put_file(str(source), path)
@@ -181,7 +181,8 @@ def fetch_directory(uri: str, target: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sha256_of_file(filesystem: Any, path: str) -> str:
+def sha256_of_file(path: str | Path, filesystem: Any = None) -> str:
+    """In hex, read piece by piece; `filesystem`: of fsspec, None for a path of this machine. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb") if filesystem is None else filesystem.open(path, "rb") as file:
         while chunk := file.read(2**24):
@@ -304,7 +305,7 @@ def is_intact(ref: Ref) -> bool:
             file = join(ref.uri, shard["file"])
             filesystem, path = _filesystem(file)
             with _told(file, "read"):
-                if _sha256_of_file(filesystem, path) != shard["sha256"]:
+                if sha256_of_file(path, filesystem) != shard["sha256"]:
                     return False
     except StorageError:
         return False

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from tripost_core.buffers import write_file
+from tripost_core.buffers import sha256_of_file, write_file
 from tripost_core.errors import ModelError
 from tripost_core.lm.batches import EpochLoader, MicroBatches, Rows
 from tripost_core.lm.loss import count_trained_tokens
@@ -114,11 +114,21 @@ def latest_checkpoint(checkpoints: Path, identity: str, remove: bool = True) -> 
     for directory in sorted(checkpoints.glob("checkpoint-*")) if checkpoints.is_dir() else []:
         marker = directory / MARKER
         content = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
-        if content.get("identity") == identity:
+        if content.get("identity") == identity and _is_as_written(directory, content.get("files")):
             found.append(SavedState(directory, content["step"], content["seconds"]))
-        elif remove:  # half-written, or of other arguments
-            shutil.rmtree(directory)
+        elif remove:  # half-written, altered, or of other arguments
+            shutil.rmtree(directory, ignore_errors=True)
     return max(found, key=lambda saved: saved.step, default=None)
+
+
+def _is_as_written(directory: Path, files: Mapping[str, str] | None) -> bool:
+    """Whether every file of a checkpoint has its digest: weights, state of optimiser, schedule and random numbers."""
+    if not files:
+        return False
+    try:
+        return all(sha256_of_file(directory / name) == digest for name, digest in files.items())
+    except OSError:
+        return False
 
 
 class Keeper(TrainerCallback):
@@ -156,14 +166,18 @@ class Keeper(TrainerCallback):
             self.progress(f"optimiser steps: loss {logs['loss']:.4f}", state.global_step, self.total_steps)
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # every rank has written its part
         if not args.should_save:
             return
         checkpoints = Path(str(args.output_dir))
         directory = checkpoints / f"checkpoint-{state.global_step}"
-        for path in [*directory.iterdir(), directory]:
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        for path in [*files, directory]:
             _sync(path)
         seconds = self.seconds_before + time.monotonic() - self.started
-        marker = {"identity": self.identity, "step": state.global_step, "seconds": seconds}
+        digests = {str(path.relative_to(directory)): sha256_of_file(path) for path in files}
+        marker = {"identity": self.identity, "step": state.global_step, "seconds": seconds, "files": digests}
         write_file(str(directory / MARKER), json.dumps(marker).encode())
         for older in checkpoints.glob("checkpoint-*"):
             if older != directory:
