@@ -138,7 +138,7 @@ class Servers:
             raise ModelError(f"The server {url} refused a completion of {self.name}: {said}") from None
         except APIConnectionError as error:
             raise ModelError(f"The server {url} does not answer: {error.__cause__ or error}.") from None
-        if answer.model != self.name:
+        if answer.model.partition("@")[0] != self.name.partition("@")[0]:  # `transformers serve` adds the revision
             raise ModelError(f"The server {url} answered with the model {answer.model!r}, not with {self.name!r}.")
         choice = answer.choices[0]
         text, truncated = choice.text, choice.finish_reason == "length"
