@@ -88,6 +88,14 @@ class WeightedTrainer(Trainer):
             self.num_trained_tokens, self.last_log = 0, now
         super().log(logs, start_time)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """What is missing in a checkpoint that we have found whole is tied to what is there, or it is an error."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        missing = [key for key in load_result.missing_keys if key not in tied]
+        assert not missing and not load_result.unexpected_keys, (missing, load_result.unexpected_keys)
+        if load_result.missing_keys:
+            self.model.tie_weights()  # type: ignore[union-attr, operator]
+
     def floating_point_ops(self, inputs: Batch) -> int:
         """Not wanted, and counting every parameter in every micro-batch takes time."""
         return 0
