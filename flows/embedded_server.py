@@ -10,8 +10,9 @@ from pathlib import Path
 
 from flows import database
 from flows.local_stack import PROJECT_HOME, running_url
-from flows.processes import HOST, Guarded, PrefectApi, clean_environment, free_port
+from flows.processes import Guarded, PrefectApi, clean_environment
 from tripost_core.errors import StoppedError
+from tripost_core.processes import HOST, free_port
 
 _ATTEMPTS = 3
 _SERVER_SETTINGS = {

@@ -21,8 +21,9 @@ from typing import Any
 import yaml
 
 from flows import database
-from flows.processes import HOST, Guarded, PrefectApi, clean_environment, is_taken
+from flows.processes import Guarded, PrefectApi, clean_environment, is_taken
 from tripost_core.errors import ConfigError, StoppedError, StorageError
+from tripost_core.processes import HOST
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT_HOME = ROOT / ".prefect"

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from tripost_core.errors import StoppedError, StorageError
+from tripost_core.processes import HOST
 
-HOST = "127.0.0.1"
 STARTUP_SECONDS = 300.0
 _GUARD = Path(__file__).with_name("guard.py")
 
@@ -30,13 +30,6 @@ def clean_environment(**settings: str) -> dict[str, str]:
     """This process's environment with these Prefect settings and no others."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**inherited, **settings}
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 def is_taken(port: int) -> bool:

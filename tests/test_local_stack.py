@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from flows import local_stack
-from flows.processes import Guarded, PrefectApi, free_port
+from flows.processes import Guarded, PrefectApi
 from tripost_core.errors import ConfigError, StoppedError, StorageError
+from tripost_core.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 # A command with a child in a session of its own, which ends on nothing but SIGKILL.

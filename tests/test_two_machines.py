@@ -20,7 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.processes import PrefectApi, clean_environment, free_port
+from flows.processes import PrefectApi, clean_environment
+from tripost_core.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)

@@ -129,19 +129,27 @@ def evaluate(
         if expert is not None:
             rows = _prompted(expert, task, problems, max_improvements, progress)
         else:
-            from tripost_core.lm.student import load_student, resolve_student
+            from tripost_core.config import EngineConfig, EvaluateConfig, StudentConfig
+            from tripost_core.lm.engines import self_improve_with
+            from tripost_core.lm.student import resolve_student
             from tripost_core.stages.evaluate import answer_rows
 
             assert model is not None
-            rows = answer_rows(
-                load_student(model),
+            written = self_improve_with(
+                EngineConfig(),
+                resolve_student(model),
+                StudentConfig(),
+                "",
                 task,
-                problems,
-                student_dir=resolve_student(model),
+                [problem.question for problem in problems],
+                [0] * len(problems),  # greedy decoding reads no seed
+                temperature=0.0,
                 max_new_tokens=max_new_tokens,
                 max_improvements=max_improvements,
-                progress=progress,
+                batch_tokens=EvaluateConfig().batch_tokens,
+                progress=lambda done, total: progress("answers", done, total),
             )
+            rows = answer_rows(task, problems, written)
     result = evaluate_rows(rows)
     if as_json:
         print(json.dumps({"model": model or str(expert), "task": task, "eval": result}, indent=1))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from tripost_core.config import StudentConfig, TrainConfig
 from tripost_core.errors import ConfigError
@@ -94,15 +91,3 @@ def _partitioned(student_dir: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(
         student_dir, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
     )
-
-
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """For a block that writes weights: transformers shows a bar for every file. `progress` is what reports here."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -8,11 +8,9 @@ several machines, with plain data parallelism or DeepSpeed ZeRO.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +20,7 @@ from typing import Any
 from tripost_core.config import RanksConfig
 from tripost_core.errors import ConfigError, DataError, ModelError, OutOfMemoryError, StorageError, TripostError
 from tripost_core.lm.deepspeed import zero_config
+from tripost_core.processes import end_group, group_settings
 
 logger = logging.getLogger(__name__)
 PROGRESS = "TRIPOST-PROGRESS "
@@ -59,7 +58,7 @@ def run_ranks(
         stderr=subprocess.STDOUT,
         text=True,
         env=_environment(),
-        **popen_settings(),
+        **group_settings(),
     )
     tail: list[str] = []
     try:
@@ -122,26 +121,3 @@ def _result(work_dir: Path, code: int, tail: Sequence[str]) -> dict[str, Any]:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     said = " | ".join(tail[-3:]) or "nothing"
     raise ModelError(f"The processes of the training ended with {how}; the last they said: {said}")
-
-
-def popen_settings() -> dict[str, Any]:
-    """For a process with a group of its own, that ends when this one does, however this one ends."""
-    return {"start_new_session": True, "preexec_fn": _end_with_parent if sys.platform == "linux" else None}
-
-
-def end_group(process: subprocess.Popen[Any]) -> None:
-    """The whole process group: SIGTERM is passed on to workers; what is left after a while is killed."""
-    for sign, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, sign)
-            process.wait(seconds)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _end_with_parent() -> None:
-    """Asks the kernel for SIGTERM when the parent dies, so that a killed run leaves no training behind."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

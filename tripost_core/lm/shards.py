@@ -7,7 +7,6 @@ as JSON. The rows are always cut in two, whatever the number of cores, so a mach
 
 from __future__ import annotations
 
-import ctypes
 import json
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from tripost_core.lm.self_improve import SelfImprovement, Turn, self_improve
 from tripost_core.lm.student import Student
 from tripost_core.lm.threads import is_small
 from tripost_core.problems import TaskReference, load_task
+from tripost_core.processes import ends_with_parent
 
 MIN_ROWS = 48
 """Fewer are not worth a second process, which takes some seconds to start."""
@@ -96,7 +96,7 @@ class _Beside:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=ends_with_parent(signal.SIGKILL),
         )
         assert self.process.stdin is not None
         self.threads = [threading.Thread(target=target, daemon=True) for target in (self._read, self._errors)]
@@ -150,11 +150,6 @@ class _Beside:
     def _errors(self) -> None:
         assert self.process.stderr is not None
         self.lines = [line.strip() for line in self.process.stderr if line.strip()]
-
-
-def _end_with_parent() -> None:
-    """Asks the kernel for SIGKILL when the parent dies."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def load_student(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
     try:
-        with _no_progress_bar():
+        with no_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 directory,
@@ -186,7 +186,7 @@ def save_student(
             for old in temporary.glob("*.safetensors*"):
                 old.unlink()
         model.config.dtype = next((v.dtype for v in state.values() if v.is_floating_point()), torch.float32)
-        with _no_progress_bar():
+        with no_progress_bars():
             model.save_pretrained(temporary, state_dict=state)
         tokenizer.save_pretrained(temporary)
         for path in [*temporary.rglob("*"), temporary]:
@@ -210,7 +210,7 @@ def save_student(
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Silences the bars of transformers, which mean little for a student and tear up the logs."""
     from transformers.utils import logging
 

@@ -30,9 +30,9 @@ from tripost_core.lm.batches import MicroBatches, Rows
 from tripost_core.lm.deepspeed import zero_config
 from tripost_core.lm.encode import EncodedRow, encode_rows
 from tripost_core.lm.packing import can_pack
-from tripost_core.lm.prepared import Prepared, no_progress_bars
+from tripost_core.lm.prepared import Prepared
 from tripost_core.lm.ranks import run_ranks
-from tripost_core.lm.student import load_student
+from tripost_core.lm.student import load_student, no_progress_bars
 from tripost_core.lm.threads import suited_to_cpu
 from tripost_core.lm.tracking import run_name, trackers, write_metrics
 from tripost_core.lm.trainer import Keeper, WeightedTrainer, latest_checkpoint

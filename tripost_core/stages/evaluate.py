@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tripost_core.buffers import Row
-from tripost_core.config import EvaluateConfig
 from tripost_core.editing import problem_of
 from tripost_core.lm.self_improve import SelfImprovement
-from tripost_core.lm.shards import self_improve_in_shards
 from tripost_core.metrics import evaluate_rows
 from tripost_core.problems import Problem, Task, TaskReference, load_task
-from tripost_core.stages import Progress, StageContext, StageResult
+from tripost_core.stages import StageContext, StageResult
 from tripost_core.stages.generate import problems_of_split, speed, students_texts
-
-if TYPE_CHECKING:
-    from tripost_core.lm.student import Student
-
-BATCH_TOKENS = EvaluateConfig().batch_tokens
 
 
 def run(context: StageContext) -> StageResult:
@@ -37,8 +28,7 @@ def run(context: StageContext) -> StageResult:
         "answers",
         temperature=0.0,
     )
-    task = load_task(context.params["task"])
-    rows = [answer_row(task, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
+    rows = answer_rows(context.params["task"], problems, written)
     seconds = time.perf_counter() - started
     return StageResult(
         schema="answers-1",
@@ -53,30 +43,8 @@ def run(context: StageContext) -> StageResult:
     )
 
 
-def answer_rows(
-    student: Student,
-    task: TaskReference,
-    problems: Sequence[Problem],
-    *,
-    student_dir: Path,
-    max_new_tokens: int,
-    max_improvements: int,
-    batch_tokens: int = BATCH_TOKENS,
-    progress: Progress | None = None,
-) -> list[Row]:
-    """Rows of `answers-1`, one a problem and in their order, by greedy decoding with the student's improvements."""
-    written = self_improve_in_shards(
-        student,
-        student_dir,
-        task,
-        [problem.question for problem in problems],
-        [0] * len(problems),  # greedy decoding reads no seed
-        temperature=0.0,
-        max_new_tokens=max_new_tokens,
-        max_improvements=max_improvements,
-        batch_tokens=batch_tokens,
-        progress=None if progress is None else lambda done, total: progress("answers", done, total),
-    )
+def answer_rows(task: TaskReference, problems: Sequence[Problem], written: Sequence[SelfImprovement]) -> list[Row]:
+    """Rows of `answers-1`, one a problem and in their order."""
     loaded = load_task(task)
     return [answer_row(loaded, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,23 +55,18 @@ class Servers:
         prompts: Sequence[str],
         seeds: Sequence[int],
         *,
-        temperature: float,
-        max_new_tokens: int,
-        stop: str | None,
         progress: Callable[[int, int], None] | None,
-        **_: Any,
+        **sampling: Any,
     ) -> list[Completion]:
         """See `lm.generate.sample`. Raises ModelError where a server is gone, refuses, or serves another model."""
-        return asyncio.run(self._all(prompts, seeds, temperature, max_new_tokens, stop, progress))
+        return asyncio.run(self._all(prompts, seeds, progress, sampling))
 
     async def _all(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        temperature: float,
-        max_new_tokens: int,
-        stop: str | None,
         progress: Callable[[int, int], None] | None,
+        sampling: Mapping[str, Any],
     ) -> list[Completion]:
         from openai import AsyncOpenAI
 
@@ -91,9 +86,7 @@ class Servers:
             nonlocal done
             at = index % len(clients)
             async with gates[at]:
-                completion = await self._one(
-                    clients[at], self.urls[at], prompts[index], seeds[index], temperature, max_new_tokens, stop
-                )
+                completion = await self._one(clients[at], self.urls[at], prompts[index], seeds[index], **sampling)
             done += 1
             if progress is not None:
                 progress(done, len(prompts))
@@ -115,6 +108,7 @@ class Servers:
         url: str,
         prompt: str,
         seed: int,
+        *,
         temperature: float,
         max_new_tokens: int,
         stop: str | None,

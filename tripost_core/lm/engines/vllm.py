@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -22,7 +21,7 @@ from tempfile import TemporaryDirectory
 from tripost_core.config import EngineConfig
 from tripost_core.errors import ConfigError, ModelError
 from tripost_core.lm.engines.server import Servers
-from tripost_core.lm.ranks import end_group, popen_settings
+from tripost_core.processes import HOST, end_group, free_port, group_settings
 
 MIN_VERSION = (0, 30)
 """Older ones have other arguments, and have not been tried; an unbounded `pip install vllm` can even end at 0.1.2."""
@@ -66,15 +65,15 @@ class _Server:
         replica: int,
         logs: Path,
     ) -> None:
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}/v1"
+        port = free_port()
+        self.url = f"http://{HOST}:{port}/v1"
         self.log = logs / f"{replica}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHON"))}
         environment |= {"VLLM_API_KEY": key, "VLLM_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible_gpus(replica, engine.tensor_parallel))
         command = [
             *(executable, "serve", str(student_dir), "--served-model-name", name),
-            *("--host", "127.0.0.1", "--port", str(port), "--dtype", dtype, "--seed", "0"),
+            *("--host", HOST, "--port", str(port), "--dtype", dtype, "--seed", "0"),
             *("--tensor-parallel-size", str(engine.tensor_parallel)),
             *("--gpu-memory-utilization", str(engine.gpu_memory_share)),
             *("--generation-config", "vllm"),  # else the checkpoint's own top_p and top_k would bend every sample
@@ -83,7 +82,7 @@ class _Server:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
-                **popen_settings(),
+                **group_settings(),
             )  # fmt: skip
 
     def is_ready(self) -> bool:
@@ -143,9 +142,3 @@ def _wait_for(servers: Sequence[_Server], seconds: float) -> None:
         if waiting and time.monotonic() > deadline:
             raise ModelError(f"vLLM was not ready after {seconds:.0f} seconds (engine.start_seconds).")
         time.sleep(0.5 if waiting else 0)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
