@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tripost_core.buffers import read_manifest
-from tripost_core.plan import read_record
+from tripost_core.record import read_record
 from tripost_core.stages import StageRequest, execute
 
 

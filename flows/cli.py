@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +20,18 @@ from tripost_core.errors import TripostError
 
 if TYPE_CHECKING:
     from tripost_core.config import RunConfig
-    from tripost_core.plan import RunRecord
+    from tripost_core.record import RunRecord
 
 
 @app.callback()
 def tripost() -> None:
     """Train a small language model to improve its own answers (TriPosT)."""
+
+
+class Baseline(StrEnum):
+    RATIONALE = "rationale"
+    LMSI = "lmsi"
+    SI_DEMO = "si-demo"
 
 
 @app.command()
@@ -41,11 +48,39 @@ def run(
 
     Example: tripost run deployments/word_sorting.yaml --set iterations=1 --output runs/first-try
     """
-    from tripost_core.config import load_config
-    from tripost_core.plan import is_finished, read_record
+    from tripost_core.config_file import load_config
 
-    settings = load_config(config, overrides)
-    directory = output or Path("runs") / config.stem
+    _run(load_config(config, overrides), output or Path("runs") / config.stem, fresh, as_json)
+
+
+@app.command()
+def baseline(
+    method: Annotated[Baseline, typer.Argument(help="what TriPosT is compared with")],
+    config: Annotated[Path, typer.Argument(help="the run config of the TriPosT run")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="e.g. --set lmsi.keep=majority")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="default runs/NAME-METHOD, NAME that of the config")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="compute every stage again, whatever is there")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A baseline on the prompts and from the start of a TriPosT run: the same stages, resumed the same way.
+
+    `rationale`: gold rationales, gone on with for t iterations. `lmsi`: the student's own right attempts (or, by
+    lmsi.keep, those that most of its samples agree on), t times. `si-demo`: an expert's own mistakes, criticised and
+    repaired.
+
+    Example: tripost baseline lmsi deployments/word_sorting.yaml --set lmsi.num_samples=3
+    """
+    from tripost_core.config_file import load_config
+
+    settings = load_config(config, [*(overrides or []), f"method={method.value}"])
+    _run(settings, output or Path("runs") / f"{config.stem}-{method.value}", fresh, as_json)
+
+
+def _run(settings: RunConfig, directory: Path, fresh: bool, as_json: bool) -> None:
+    from tripost_core.record import is_finished, read_record
+
     record = read_record(directory)
     started = time.monotonic()
     if not fresh and is_finished(record, settings):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.embedded_server import embedded_server
 from flows.output_lock import output_lock
 from tripost_core.config import RunConfig
-from tripost_core.plan import RunRecord, read_record
+from tripost_core.record import RunRecord, read_record
 
 if TYPE_CHECKING:
     from tasks.stage import Display

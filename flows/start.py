@@ -6,15 +6,27 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
 from flows.output_lock import output_lock
 from tasks.stage import options
+from tripost_core.buffers import Ref
 from tripost_core.config import RunConfig
-from tripost_core.plan import RunPlan, fingerprint
+from tripost_core.plan import RunPlan
+from tripost_core.record import fingerprint
+
+
+class Start(NamedTuple):
+    """Where every method begins."""
+
+    problems: Ref
+    gold: Ref
+    """Training rows of the gold rationales."""
+    student: Ref
+    """ft rationale."""
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""The flow `tripost`, deployment `iterate`: Algorithm 1 with its starting point and its comparison.
+"""The flow `tripost`, deployment `iterate`: Algorithm 1 with its starting point and its comparison, or a baseline
+(`flows.baselines`) from the same start.
 
 `run` (of `flows.in_process`) is the same flow with a server of its own, for `tripost run`.
 """
@@ -7,20 +8,20 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.baselines import BASELINES, continued
+from flows.editing import edited
 from flows.in_process import run
-from flows.start import run_name, started
+from flows.start import Start, run_name, started
 from tasks.balance import balance
 from tasks.evaluate import evaluate
-from tasks.feedback import feedback
-from tasks.filter import filter_triplets
 from tasks.generate import generate_all
-from tasks.improve import improve
 from tasks.problems import make_problems
 from tasks.rationales import write_rationales
 from tasks.report import publish, report
 from tasks.train import train
 from tripost_core.config import RunConfig
-from tripost_core.plan import CONTINUED, RATIONALE
+from tripost_core.plan import RunPlan
+from tripost_core.record import RATIONALE
 
 __all__ = ["run", "tripost"]
 
@@ -40,51 +41,48 @@ def tripost(
         seed_from_date: the seed is the scheduled date, as YYYYMMDD (UTC)
     """
     with started(config, output, fresh, seed_from_date) as plan:
-        problems = make_problems(plan.problems())
-        plan.note_problems(problems)
-        if plan.asks_for_rationales:
-            problems = write_rationales(plan.rationales(problems))
-            plan.note(RATIONALE, 0, rationales=problems)
-
-        gold = balance(plan.gold_rows(problems))
-        student = rationale_student = train(plan.train_rationale(gold))
-        answers = evaluate(plan.evaluate(RATIONALE, student, problems))
-        plan.note(RATIONALE, 0, balance=gold, train=student, evaluate=answers)
-        publish(plan.record)
-
-        triplets, students = [], []
-        for iteration in range(1, plan.config.iterations + 1):
-            name = plan.name(iteration)
-            trajectories = generate_all(plan, student, problems, iteration)
-            plan.note(name, iteration, generate=trajectories)
-            trajectories = feedback(plan.feedback(trajectories, iteration, 0))
-            plan.note(name, iteration, feedback_0=trajectories)
-            for round_ in plan.rounds():
-                if not plan.has_open(trajectories):
-                    break
-                improved = improve(plan.improve(trajectories, iteration, round_))
-                trajectories = feedback(plan.feedback(improved, iteration, round_))
-                plan.note(name, iteration, **{f"improve_{round_}": improved, f"feedback_{round_}": trajectories})
-            triplets.append(filter_triplets(plan.filter(trajectories, student, iteration)))
-            plan.note(name, iteration, filter=triplets[-1])
-            if plan.too_few(triplets[-1], iteration):
-                break
-            rows = balance(plan.balance(triplets, problems, iteration))
-            student = train(plan.train(student, rows, iteration))
-            students.append(student)
-            answers = evaluate(plan.evaluate(name, student, problems))
-            plan.note(name, iteration, balance=rows, train=student, evaluate=answers)
-            publish(plan.record)
-
-        continued = rationale_student
-        for iteration, like in enumerate(students, 1):
-            continued = train(plan.train_continued(continued, gold, like, iteration))
-            plan.note(CONTINUED, None, **{f"train_{iteration}": continued})
-        if students:
-            answers = evaluate(plan.evaluate(CONTINUED, continued, problems))
-            plan.note(CONTINUED, None, evaluate=answers)
-
+        start = begin(plan)
+        METHODS[plan.config.method](plan, start)
         publish(plan.record)
         report(plan.record, str(plan.output))
         plan.finish()
         return str(plan.output)
+
+
+def begin(plan: RunPlan) -> Start:
+    """Where every method begins: the questions, and *ft rationale* on their gold rationales (iteration 0)."""
+    problems = make_problems(plan.problems())
+    plan.note_problems(problems)
+    if plan.asks_for_rationales:
+        problems = write_rationales(plan.rationales(problems))
+        plan.note(RATIONALE, 0, rationales=problems)
+    gold = balance(plan.gold_rows(problems))
+    student = train(plan.train_rationale(gold))
+    answers = evaluate(plan.evaluate(RATIONALE, student, problems))
+    plan.note(RATIONALE, 0, balance=gold, train=student, evaluate=answers)
+    publish(plan.record)
+    return Start(problems, gold, student)
+
+
+def iterate(plan: RunPlan, start: Start) -> None:
+    """Algorithm 1, and beside it gold rationales for as many steps."""
+    student = start.student
+    triplets, students = [], []
+    for iteration in range(1, plan.config.iterations + 1):
+        name = plan.name(iteration)
+        trajectories = generate_all(plan, name, student, start.problems, iteration)
+        plan.note(name, iteration, generate=trajectories)
+        triplets.append(edited(plan, name, trajectories, student, iteration))
+        if plan.too_few(triplets[-1], iteration):
+            break
+        rows = balance(plan.balance(name, triplets, start.problems, iteration))
+        student = train(plan.train(name, student, rows, iteration))
+        students.append(student)
+        answers = evaluate(plan.evaluate(name, student, start.problems))
+        plan.note(name, iteration, balance=rows, train=student, evaluate=answers)
+        publish(plan.record)
+    if students:
+        continued(plan, start, students)
+
+
+METHODS = {"tripost": iterate, **BASELINES}

@@ -20,7 +20,7 @@ def gather(request: StageRequest, deployment: str | None, fresh: bool) -> Ref:
     return run_stage(request, deployment, fresh)
 
 
-def generate_all(plan: RunPlan, student: Ref, problems: Ref, iteration: int) -> Ref:
+def generate_all(plan: RunPlan, name: str, student: Ref, problems: Ref, iteration: int) -> Ref:
     """As many `generate` as the configuration has shards, side by side on a pool, and their rows as one buffer."""
-    shards = generate.each(plan.generate(student, problems, iteration))
-    return shards[0] if len(shards) == 1 else gather(plan.gather(shards, iteration))
+    shards = generate.each(plan.generate(name, student, problems, iteration))
+    return shards[0] if len(shards) == 1 else gather(plan.gather(name, shards, iteration))

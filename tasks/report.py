@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tripost_core.plan import RunRecord
+from tripost_core.record import RunRecord
 
 
 @task(name="publish", task_run_name="publish {record.run_id}")

@@ -65,7 +65,13 @@ class SmallStages:
         num_open = int(context.params["round"] < NUM_ROUNDS)
         return StageResult("trajectories-1", num_in=1, num_kept=1, metrics={"num_open": num_open})
 
-    improve = gather = generate
+    improve = gather = demonstrate = generate
+
+    def select(self, context):
+        return StageResult("rows-1", num_in=5, num_kept=3, rows=[
+            {"row_id": "r", "bucket": "own", "kind": "x_T", "problem_id": "p", "triplet_id": None, "iteration": 1,
+             "segments": [{"role": "prompt", "text": "q"}, {"role": "attempt", "text": "a"}]}
+        ][: self.num_improvements])  # fmt: skip
 
     def filter(self, context):
         metrics = {"num_improvements": self.num_improvements}

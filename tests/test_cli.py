@@ -12,7 +12,7 @@ import yaml
 
 from flows import cli
 from tripost_core.buffers import MANIFEST, write_buffer
-from tripost_core.config import load_config
+from tripost_core.config_file import load_config
 from tripost_core.experts.answers import Answer
 from tripost_core.experts.response_cache import Paid, ResponseCache
 from tripost_core.plan import RunPlan

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from tripost_core.config import RunConfig, load_config
+from tripost_core.config import RunConfig
+from tripost_core.config_file import load_config
 from tripost_core.problems import TASKS
 
 ROOT = Path(__file__).parents[1]

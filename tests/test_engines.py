@@ -25,7 +25,8 @@ from tripost_core.errors import ConfigError, ModelError
 from tripost_core.lm.engines import self_improve_with, server, vllm
 from tripost_core.lm.engines.server import Servers
 from tripost_core.lm.student import resolve_student
-from tripost_core.plan import RunPlan, base_student, fingerprint
+from tripost_core.plan import RunPlan, base_student
+from tripost_core.record import fingerprint
 from tripost_core.stages import execute
 
 TINY = resolve_student("tiny")
@@ -162,7 +163,7 @@ def test_a_stage_written_by_a_server(tmp_path):
         plan = RunPlan(config, tmp_path)
         problems = execute(plan.problems())
         student = base_student(config)
-        ref = execute(plan.generate(student, problems, 1)[0])
+        ref = execute(plan.generate("tripost-1", student, problems, 1)[0])
         answers = execute(plan.evaluate("ft-rationale", student, problems))
     rows = read_rows(ref)
     assert len(rows) == 4 and len(read_rows(answers)) == 2

@@ -17,7 +17,7 @@ import pytest
 from small_stages import SmallStages, make_config, make_student
 
 from tasks import errors as task_errors
-from tripost_core import plan as plans
+from tripost_core import record as records
 from tripost_core.errors import ConfigError, DataError, ModelError, StorageError
 from tripost_core.stages import STAGES, StageRequest
 
@@ -74,7 +74,7 @@ def run_flow(config, output, **options):
     from flows.tripost import tripost
 
     state = tripost(config=config, output=str(output), return_state=True, **options)
-    return state, plans.read_record(output)
+    return state, records.read_record(output)
 
 
 def api(url, path, **body):
@@ -125,6 +125,69 @@ def test_runs_algorithm_1_and_shows_it(prefect_server, stages, student, tmp_path
         names = {run["name"] for run in flow_run_rows(prefect_server, state, "/task_runs/filter")}
         time.sleep(0.2)
     assert expected <= names
+
+
+START = ONE_ITERATION[: ONE_ITERATION.index("tripost-1/generate")]
+DEMO = [
+    "tripost-1/generate",
+    "tripost-1/feedback-0",
+    *(
+        f"si-demo/{stage}"
+        for stage in ("demonstrate", "feedback-0", "improve-1", "feedback-1", "improve-2", "feedback-2")
+    ),
+    "si-demo/filter",
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected", "names"),
+    [
+        (
+            "rationale",
+            [f"ft-rationale-continued/{s}" for s in ("train-1", "train-2", "evaluate")],
+            ["ft-rationale-continued"],
+        ),
+        (
+            "lmsi",
+            [f"lmsi-{i}/{s}" for i in (1, 2) for s in ("generate", "select", "train", "evaluate")],
+            ["lmsi-1", "lmsi-2"],
+        ),
+        ("si-demo", [*DEMO, *(f"si-demo/{s}" for s in ("balance", "train", "evaluate"))], ["si-demo"]),
+    ],
+)
+def test_the_baselines_are_made_of_the_same_tasks(prefect_server, stages, student, tmp_path, method, expected, names):
+    from tripost_core.report.numbers import is_complete
+
+    stages.num_improvements = 100
+    state, record = run_flow(make_config(student, iterations=2, method=method), tmp_path / "run")
+    assert state.is_completed() and record.finished and not record.message
+    assert stages.calls == START + expected
+    assert [entry.name for entry in record.entries] == ["ft-rationale", *names]
+    assert is_complete(record.model_copy(update={"finished": False}))
+    assert not is_complete(record.model_copy(update={"finished": False, "entries": record.entries[:-1]}))
+
+
+@pytest.mark.parametrize(
+    ("method", "last", "message"),
+    [("lmsi", "lmsi-1/select", "kept no attempt"), ("si-demo", "si-demo/filter", "collected 0 improvements")],
+)
+def test_a_baseline_with_nothing_to_train_on_ends_and_says_so(
+    prefect_server, stages, student, tmp_path, method, last, message
+):
+    stages.num_improvements = 0
+    state, record = run_flow(make_config(student, method=method), tmp_path / "run")
+    assert state.is_completed() and message in record.message
+    assert stages.calls[-1] == last
+
+
+def test_runs_that_share_a_store_share_equal_stages(prefect_server, stages, student, tmp_path):
+    stages.num_improvements = 100
+    compute = {"store": str(tmp_path / "stages"), "store_by_run": False}
+    _, first = run_flow(make_config(student, compute=compute), tmp_path / "one")
+    stages.calls.clear()
+    _, second = run_flow(make_config(student, compute=compute, method="si-demo"), tmp_path / "two")
+    assert stages.calls == [*DEMO[2:], *(f"si-demo/{s}" for s in ("balance", "train", "evaluate"))]
+    assert second.entries[0] == first.entries[0]
 
 
 def test_a_rerun_computes_nothing_and_fresh_everything(prefect_server, stages, student, tmp_path):
@@ -299,11 +362,11 @@ def test_the_seed_follows_the_scheduled_date_and_a_retry_keeps_it(prefect_server
     stages.errors["tripost-1/filter"] = [DataError("no")]
     with pytest.raises(DataError):
         engine(tripost, flow_run=run, parameters=parameters)
-    assert plans.read_record(tmp_path / "run").config["seed"] == 20261119
+    assert records.read_record(tmp_path / "run").config["seed"] == 20261119
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Scheduled(), force=True)
         engine(tripost, flow_run=client.read_flow_run(run.id), parameters=parameters)
-    record = plans.read_record(tmp_path / "run")
+    record = records.read_record(tmp_path / "run")
     assert record.finished and record.config["seed"] == 20261119
     assert stages.calls.count("problems") == 1
 

@@ -16,8 +16,8 @@ from tripost_core.buffers import read_manifest, read_rows
 from tripost_core.errors import DataError, StoppedError
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.plan import read_record
 from tripost_core.problems import TASKS, load_task
+from tripost_core.record import read_record
 from tripost_core.stages import StageRequest, execute
 
 ROOT = Path(__file__).parents[1]

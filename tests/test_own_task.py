@@ -12,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving_endpoint import Behaviour, MisbehavingEndpoint, serving
 
-from tripost_core.config import DataConfig, RunConfig, load_config
+from tripost_core.config import DataConfig, RunConfig
+from tripost_core.config_file import load_config
 from tripost_core.data_files import check_files
 from tripost_core.editing import improve, judge, new_turn
 from tripost_core.errors import ConfigError, DataError
 from tripost_core.experts import load_expert
 from tripost_core.experts.prompts import load_prompts
-from tripost_core.plan import RunPlan, fingerprint, read_record
+from tripost_core.plan import RunPlan
 from tripost_core.problems import load_task
 from tripost_core.problems.own import YourTask
 from tripost_core.problems.own_spec import parse_own_task
 from tripost_core.problems.splits import make_splits
+from tripost_core.record import fingerprint, read_record
 from tripost_core.starter import write_starter
 from tripost_core.trajectory import Attempt
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from report_fixture import ERROR_CLASSES, build_run
 
-from tripost_core.plan import read_record
+from tripost_core.record import read_record
 from tripost_core.report.html import MAX_TRAJECTORIES, render_report
 from tripost_core.report.trajectories import choose, load_trajectories
 

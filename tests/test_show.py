@@ -11,8 +11,8 @@ from report_fixture import build_run
 from rich.console import Console
 
 from tripost_core.errors import DataError, StorageError
-from tripost_core.plan import CONTINUED
 from tripost_core.problems import load_task
+from tripost_core.record import CONTINUED
 from tripost_core.report.diff import attempt_lines
 from tripost_core.show import _Stream, line_text, print_metrics, print_solution, show
 

@@ -7,12 +7,13 @@ from collections import Counter
 import pytest
 
 from tripost_core.buffers import Ref, read_manifest, read_rows, write_buffer
-from tripost_core.config import parse_config
+from tripost_core.config_file import parse_config
 from tripost_core.editing import CORRECT, new_turn
 from tripost_core.plan import RunPlan
 from tripost_core.problems import TASKS, load_task
 from tripost_core.replay import FILTER_REASONS
 from tripost_core.stages import committed, execute
+from tripost_core.stages.demonstrate import favourites
 from tripost_core.trajectory import Attempt, Feedback, terminal_feedback
 
 
@@ -78,12 +79,12 @@ def generated(plan, problems, num_samples=2, seed=0):
 
 def edited(plan, trajectories):
     """Feedback and improvement in rounds, as the flow has it; the references in their order."""
-    refs = [execute(plan.feedback(trajectories, 1, 0))]
+    refs = [execute(plan.feedback("tripost-1", trajectories, 1, 0))]
     for number in range(1, plan.config.expert.max_rounds + 1):
         if not plan.has_open(refs[-1]):
             break
-        refs.append(execute(plan.improve(refs[-1], 1, number)))
-        refs.append(execute(plan.feedback(refs[-1], 1, number)))
+        refs.append(execute(plan.improve("tripost-1", refs[-1], 1, number)))
+        refs.append(execute(plan.feedback("tripost-1", refs[-1], 1, number)))
     return refs
 
 
@@ -117,7 +118,7 @@ def test_a_perfect_expert_mends_every_trajectory_in_one_round(tmp_path, student,
     for row in rows:
         if row["status"] == CORRECT:
             assert the_task.is_right(row["turns"][-1]["attempt"], row["answer"])
-    triplets = execute(plan.filter(refs[-1], student, 1))
+    triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     filtered = about(triplets)
     assert set(filtered["dropped"]) <= {"duplicate", "discarded_empty_attempt"}
     assert filtered["metrics"]["num_improvements"] > 60 and not plan.too_few(triplets, 1)
@@ -136,7 +137,7 @@ def test_an_expert_that_errs_gives_rounds_discards_and_every_reason_of_the_filte
     assert not plan.has_open(refs[-1])
     for ref in refs:
         about(ref)
-    triplets = execute(plan.filter(refs[-1], student, 1))
+    triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     dropped = about(triplets)["dropped"]
     assert set(dropped) >= {*FILTER_REASONS, "discarded_max_rounds"}
     found = read_rows(triplets)
@@ -163,8 +164,8 @@ def test_rows_to_train_on_have_the_papers_mix(tmp_path, student):
     assert gold.num_rows == 80 and about(gold)["metrics"]["by_bucket"] == {"gold": 80}
     for row in read_rows(gold):
         assert [part["role"] for part in row["segments"]] == ["prompt", "attempt"]
-    triplets = execute(plan.filter(edited(plan, generated(plan, problems))[-1], student, 1))
-    rows = execute(plan.balance([triplets], problems, 1))
+    triplets = execute(plan.filter("tripost-1", edited(plan, generated(plan, problems))[-1], student, 1))
+    rows = execute(plan.balance("tripost-1", [triplets], problems, 1))
     metrics = about(rows)["metrics"]
     by_bucket = metrics["by_bucket"]
     assert by_bucket["correct"] == by_bucket["gold"]
@@ -178,7 +179,7 @@ def test_rows_to_train_on_have_the_papers_mix(tmp_path, student):
     }
     known = {row["triplet_id"] for row in read_rows(triplets) if row["kept"]}
     assert {row["triplet_id"] for row in read_rows(rows) if row["bucket"] != "gold"} <= known
-    again = execute(plan.balance([triplets, triplets], problems, 2))
+    again = execute(plan.balance("tripost-2", [triplets, triplets], problems, 2))
     assert about(again)["metrics"]["by_bucket"] == by_bucket
 
 
@@ -188,8 +189,8 @@ def test_the_same_work_elsewhere_has_the_same_digests(tmp_path, student):
         plan = plan_of(tmp_path / place, "multistep_arithmetic", mistake_rate=0.2, num_train=40)
         problems = execute(plan.problems())
         refs = [problems, *edited(plan, generated(plan, problems))]
-        refs.append(execute(plan.filter(refs[-1], student, 1)))
-        refs.append(execute(plan.balance([refs[-1]], problems, 1)))
+        refs.append(execute(plan.filter("tripost-1", refs[-1], student, 1)))
+        refs.append(execute(plan.balance("tripost-1", [refs[-1]], problems, 1)))
         digests.append([ref.digest for ref in refs])
         assert all(committed(plan.problems()) == problems for _ in range(2))
     assert digests[0] == digests[1]
@@ -198,7 +199,7 @@ def test_the_same_work_elsewhere_has_the_same_digests(tmp_path, student):
 def test_too_few_improvements_end_the_run_with_a_message(tmp_path, student):
     plan = plan_of(tmp_path, "multistep_arithmetic", num_train=4, min_improvements=50)
     problems = execute(plan.problems())
-    triplets = execute(plan.filter(edited(plan, generated(plan, problems))[-1], student, 1))
+    triplets = execute(plan.filter("tripost-1", edited(plan, generated(plan, problems))[-1], student, 1))
     assert plan.too_few(triplets, 1)
     assert "fewer than balance.min_improvements = 50" in plan.record.message
 
@@ -207,7 +208,104 @@ def test_no_trajectory_at_all_is_no_crash(tmp_path, student):
     plan = plan_of(tmp_path, "word_sorting")
     empty = write_buffer(f"{plan.store}/generated", "trajectories-1", [])
     refs = edited(plan, empty)
-    triplets = execute(plan.filter(refs[-1], student, 1))
+    triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     assert triplets.num_rows == 0 and plan.too_few(triplets, 1)
-    rows = execute(plan.balance([triplets], execute(plan.problems()), 1))
+    rows = execute(plan.balance("tripost-1", [triplets], execute(plan.problems()), 1))
     assert rows.num_rows == 0
+
+
+# -- baselines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_lmsi_trains_on_right_attempts_and_their_answers(tmp_path, task):
+    plan = plan_of(tmp_path, task)
+    rows_in = {row["trajectory_id"]: row for row in read_rows(generated(plan, execute(plan.problems())))}
+    trajectories = write_buffer(f"{plan.store}/again", "trajectories-1", list(rows_in.values()))
+    selected = execute(plan.select("lmsi-1", trajectories, 1))
+    manifest, rows = about(selected), read_rows(selected)
+    loaded = load_task(task)
+    right = {
+        (row["problem_id"], row["turns"][0]["attempt"])
+        for row in rows_in.values()
+        if loaded.is_right(row["turns"][0]["attempt"], row["answer"])
+    }
+    texts = {(row["problem_id"], "".join(s["text"] for s in row["segments"][1:])) for row in rows}
+    whole = {(problem, text[1:]) for problem, text in texts if text.startswith("\n")}
+    assert whole == right and manifest["kept"] >= len(right) > 20
+    short = [row for row in rows if not row["segments"][1]["text"].startswith("\n")]
+    assert {row["problem_id"] for row in short} == {problem for problem, _ in right}
+    for row in short:
+        assert row["segments"][0]["text"].endswith("\nAnswer:")
+        assert loaded.extract_answer(f"(Final response){row['segments'][1]['text']}") is not None
+    assert {row["bucket"] for row in rows} == {"own"}
+    assert set(manifest["dropped"]) <= {"wrong_answer", "no_answer"}
+
+
+def test_lmsi_by_majority_reads_no_answer(tmp_path):
+    config = {"task": "multistep_arithmetic", "method": "lmsi"}
+    config["lmsi"] = {"keep": "majority", "formats": "rationale"}
+    plan = RunPlan(parse_config(config), tmp_path / "run")
+    said = {"p": ["3", "4", "4"], "q": ["5", "6"], "r": [None, "9"]}
+    rows = [
+        {
+            **{
+                "problem_id": problem,
+                "task": "t",
+                "subtask": "s",
+                "seen": True,
+                "question": f"{problem} =",
+                "answer": "1",
+            },
+            **{"trajectory_id": f"{problem}{i}", "iteration": 1, "sample": i, "seed": 0, "num_tokens": 9},
+            **{"truncated": False, "status": "generated", "reason": None, "round": 0, "edited": False},
+            "turns": [new_turn("(1) x" if a is None else f"(1) {i}\n(Final response) So the answer is {a}.", "s", "d")],
+        }
+        for problem, answers in said.items()
+        for i, a in enumerate(answers)
+    ]
+    trajectories = write_buffer(f"{plan.store}/generated", "trajectories-1", rows)
+    selected = execute(plan.select("lmsi-1", trajectories, 1))
+    kept = sorted((row["problem_id"], row["segments"][1]["text"][-2]) for row in read_rows(selected))
+    assert kept == [("p", "4"), ("p", "4"), ("q", "5"), ("r", "9")]
+    assert about(selected)["dropped"] == {"no_answer": 1, "not_the_majority": 2}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_demonstrations_have_mistakes_that_are_not_the_students(tmp_path, student, task):
+    plan = plan_of(tmp_path, task, num_train=120)
+    problems = execute(plan.problems())
+    judged = execute(plan.feedback("tripost-1", generated(plan, problems, num_samples=1), 1, 0))
+    mine = Counter(row["turns"][0]["error_class"] for row in read_rows(judged) if row["turns"][0]["correct"] is False)
+    shown = execute(plan.demonstrate("si-demo", problems, judged))
+    metrics = about(shown)["metrics"]
+    excluded = metrics["excluded"]
+    assert sum(mine[name] for name in excluded) >= 0.8 * mine.total() > sum(mine[name] for name in excluded[:-1])
+    assert not set(metrics["error_classes"]) & set(excluded)
+    rows = read_rows(shown)
+    assert len(rows) == 120 and 60 <= metrics["num_planted"] <= 100
+    refs = edited(plan, shown)
+    last = read_rows(refs[-1])
+    empty = [row for row in last if row["reason"] == "empty_attempt"]  # the step that is missing was the only one
+    assert all(row["status"] == CORRECT for row in last if row not in empty) and len(empty) < 6
+    assert sum(len(row["turns"]) > 1 for row in last) == metrics["num_planted"] - len(empty)
+    triplets = about(execute(plan.filter("si-demo", refs[-1], student, 1)))["metrics"]
+    assert triplets["num_improvements"] >= 0.8 * metrics["num_planted"]
+    assert execute(plan.demonstrate("si-demo", problems, judged)).digest == shown.digest
+
+
+def test_favourites_are_the_fewest_classes_that_make_up_the_share():
+    classes = Counter(a=6, b=3, c=1)
+    assert favourites(classes, 0.8) == ["a", "b"]
+    assert favourites(classes, 0.6) == ["a"]
+    assert favourites(classes, 0.0) == [] == favourites(Counter(), 0.8)
+    assert favourites(classes, 1.0) == ["a", "b", "c"]
+
+
+def test_an_iterations_own_prompts_are_disjoint(tmp_path):
+    config = {"task": "word_sorting", "iterations": 3, "generate": {"fresh_prompts": True}}
+    plan = RunPlan(parse_config(config), tmp_path / "run")
+    student = Ref(uri="s", digest="d", kind="checkpoint")
+    problems = Ref(uri="p", digest="p", kind="problems-1")
+    parts = [plan.generate(f"tripost-{i}", student, problems, i)[0].params["part"] for i in (1, 2, 3)]
+    assert parts == [[0, 3], [1, 3], [2, 3]]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tripost_core.plan import read_record
+from tripost_core.record import read_record
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "deployments" / "debug.yaml"

@@ -14,7 +14,7 @@ from tripost_core.lm import tracking
 from tripost_core.lm.student import checkpoint_digest
 from tripost_core.lm.tracking import COLUMNS, METRICS_FILE, run_name
 from tripost_core.lm.train import train
-from tripost_core.plan import fingerprint
+from tripost_core.record import fingerprint
 
 CONFIG = {"learning_rate": 1e-3, "num_epochs": 2, "student": {"dtype": "float32", "device": "cpu"}}
 

@@ -114,7 +114,7 @@ def evaluate(
     if data is not None:
         problems = the_task.load(data, "test")
     else:
-        from tripost_core.config import parse_config
+        from tripost_core.config_file import parse_config
 
         sizes = {"num_train": 1, "num_test_seen": num_seen, "num_test_unseen": num_unseen}
         config = parse_config({"data": sizes}, "the command line")
@@ -162,7 +162,7 @@ def _prompted(
 ) -> list[dict[str, Any]]:
     import os
 
-    from tripost_core.config import load_config
+    from tripost_core.config_file import load_config
     from tripost_core.experts.asking import API_KEY
     from tripost_core.experts.editors import LLMEditor
     from tripost_core.experts.prompted import prompted_answers
@@ -216,7 +216,7 @@ def data_generate(
 
     Example: tripost data generate --task word_sorting --preset paper --out runs/words
     """
-    from tripost_core.config import parse_config
+    from tripost_core.config_file import parse_config
     from tripost_core.data_files import write_splits
 
     sizes = {"num_train": num_train, "num_test_seen": num_test_seen, "num_test_unseen": num_test_unseen}
@@ -307,7 +307,7 @@ def report(run: Annotated[Path, typer.Argument(help="a run's directory, e.g. run
 
     Example: tripost report runs/word_sorting
     """
-    from tripost_core.plan import read_record
+    from tripost_core.record import read_record
     from tripost_core.report import write_report
 
     record = read_record(run)
@@ -344,9 +344,9 @@ def push(
     """
     import tempfile
 
-    from tripost_core.plan import read_record
     from tripost_core.publish import publishable_entry, write_package
     from tripost_core.publish import push as upload
+    from tripost_core.record import read_record
 
     if (repository is None) == (out is None):
         raise ConfigError("`tripost push` needs either --to, a repository, or --out, a directory.")

@@ -9,10 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from tripost_core.errors import ConfigError
 from tripost_core.problems.names import TASKS
 from tripost_core.problems.own_spec import OwnTask, is_task_file, read_task_file
 
@@ -88,6 +86,10 @@ class GenerateConfig(_Model):
     num_samples: int = Field(1, ge=1, description="trajectories per prompt; duplicates are removed")
     max_new_tokens: int = Field(1024, ge=8, description="of one continuation")
     max_improvements: int = Field(3, ge=0, description="of one trajectory")
+    fresh_prompts: bool = Field(
+        False,
+        description="each iteration attempts prompts of its own, one t-th of all (section 4.3, online)",
+    )
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 
 
@@ -206,6 +208,29 @@ class BalanceConfig(_Model):
     min_improvements: int = Field(60, ge=1, description="fewer x_imp in an iteration end the run")
 
 
+class LmsiConfig(_Model):
+    """The baseline LMSI (Huang et al. 2022; section 3.2): the student's own attempts, sampled, as they are."""
+
+    num_samples: int = Field(5, ge=1, description="attempts at each prompt")
+    temperature: float = Field(1.2, gt=0)
+    keep: Literal["right", "majority"] = Field(
+        "right", description="attempts with the known answer, or with the answer that most samples of a prompt have"
+    )
+    formats: Literal["rationale", "rationale_and_answer"] = Field(
+        "rationale_and_answer", description="of a kept attempt: the whole of it, or besides that its answer alone"
+    )
+
+
+class SiDemoConfig(_Model):
+    """The baseline ft SI. demo (section 3.2): an expert's own mistakes, criticised and repaired."""
+
+    mistake_rate: float = Field(0.7, gt=0, le=1, description="script: share of the prompts with a planted mistake")
+    excluded_share: float = Field(
+        0.8, ge=0, le=1, description="script: of the student's errors; their most frequent classes are never planted"
+    )
+    temperature: float = Field(1.0, ge=0, description="llm: of the expert's own attempts")
+
+
 class EvaluateConfig(_Model):
     """Greedy decoding of the test questions."""
 
@@ -254,6 +279,7 @@ class ComputeConfig(_Model):
     store: str | None = Field(
         None, description="buffers and checkpoints, e.g. s3://bucket/runs; empty = the run's own directory"
     )
+    store_by_run: bool = Field(True, description="false: runs with the same `store` share the stages that are equal")
 
 
 TaskChoice = Annotated[
@@ -276,6 +302,9 @@ class RunConfig(_Model):
 
     task: TaskChoice = Field("multistep_arithmetic", description="what the student is taught; a task file for your own")
     seed: int = Field(0, ge=0, description="of questions, sampling, balancing and training")
+    method: Literal["tripost", "rationale", "lmsi", "si-demo"] = Field(
+        "tripost", description="TriPosT, or a baseline: gold rationales alone, LMSI, ft SI. demo"
+    )
     iterations: int = Field(3, ge=1, le=100, description="t")
     data: DataConfig = Field(default_factory=DataConfig)
     student: StudentConfig = Field(default_factory=StudentConfig)
@@ -286,6 +315,8 @@ class RunConfig(_Model):
     calls: CallsConfig = Field(default_factory=CallsConfig)
     filter: FilterConfig = Field(default_factory=FilterConfig)
     balance: BalanceConfig = Field(default_factory=BalanceConfig)
+    lmsi: LmsiConfig = Field(default_factory=LmsiConfig)
+    si_demo: SiDemoConfig = Field(default_factory=SiDemoConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
@@ -307,79 +338,26 @@ class RunConfig(_Model):
         return self.task if isinstance(self.task, str) else self.task.name
 
     @property
+    def sampling(self) -> GenerateConfig:
+        """How the method's student writes: LMSI samples more and hotter, and attempts alone."""
+        if self.method != "lmsi":
+            return self.generate
+        lmsi = {"num_samples": self.lmsi.num_samples, "temperature": self.lmsi.temperature, "max_improvements": 0}
+        return self.generate.model_copy(update=lmsi)
+
+    def entry_name(self, iteration: int) -> str:
+        """Of a trained student in the report: `tripost-2`, `lmsi-2`; ft SI. demo collects once and has no number."""
+        return self.method if self.method == "si-demo" else f"{self.method}-{iteration}"
+
+    @property
     def task_reference(self) -> str | dict[str, Any]:
         """What `load_task` takes: a name, or the content of the task file, without where files are."""
         return self.task if isinstance(self.task, str) else self.task.content
 
     def results_part(self) -> dict[str, Any]:
         """All that can change a number: everything but where the work is done and how an expert is reached."""
-        rest = self.model_dump(mode="json", exclude={"compute", "calls", "expert", "task", "tracking", "engine"})
+        unread = {"lmsi", "si_demo"} - {self.method.replace("-", "_")}
+        left_out = {"compute", "calls", "expert", "task", "tracking", "engine", *unread}
+        rest = self.model_dump(mode="json", exclude=left_out)
         parts = {"task": self.task_reference, "expert": self.expert.results_part(), **self.engine.results_part()}
         return {**rest, **parts}
-
-
-def parse_config(data: Any, source: str = "the configuration") -> RunConfig:
-    """Plain data to a RunConfig. Raises ConfigError that names the key."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{source} is not a mapping of settings.")
-    try:
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        known = ""
-        if first["type"] == "extra_forbidden":
-            known = f" (known keys: {', '.join(_fields_at(first['loc'][:-1]))})"
-        raise ConfigError(f"{source}: {where}: {first['msg']}{known}.") from None
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = RunConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """A YAML file and `key.sub=value` overrides (values are YAML). Raises ConfigError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no config file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The config file {path} is not YAML: {' '.join(str(error).split())}.") from None
-    data = {} if data is None else data
-    for override in overrides or []:
-        data = _override(data, override)
-    return parse_config(_beside(data, path.absolute().parent), str(path))
-
-
-def _beside(data: Any, directory: Path) -> Any:
-    """A task file is looked for beside the config file, then in the working directory."""
-    task = data.get("task") if isinstance(data, dict) else None
-    if isinstance(task, str) and is_task_file(task) and (directory / task).exists():
-        return {**data, "task": str(directory / task)}
-    return data
-
-
-def _override(data: Any, override: str) -> Any:
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted or not isinstance(data, dict):
-        raise ConfigError(f"--set takes key.sub=value, not {override!r}.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {dotted}: {text!r} is not a YAML value.") from None
-    result = dict(data)
-    at = result
-    *parents, last = dotted.split(".")
-    for part in parents:
-        below = at.get(part) or {}
-        if not isinstance(below, dict):
-            raise ConfigError(f"--set {dotted}: {part} is a value, not a group of settings.")
-        at[part] = dict(below)
-        at = at[part]
-    at[last] = value
-    return result

@@ -6,98 +6,18 @@ notes every output, and its record is what the report, `tripost show` and a late
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from tripost_core.buffers import Ref, canonical_json, is_intact, join, read_manifest, write_file
+from tripost_core.buffers import Ref, join, read_manifest, write_file
 from tripost_core.config import RunConfig
-from tripost_core.errors import DataError, StorageError
+from tripost_core.errors import DataError
 from tripost_core.problems.splits import file_digests
+from tripost_core.record import CONTINUED, RATIONALE, Entry, RunRecord, fingerprint
 from tripost_core.stages import StageRequest
-
-RATIONALE = "ft-rationale"
-CONTINUED = "ft-rationale-continued"
-
-
-class Entry(BaseModel):
-    """One row of the report: a trained student, its evaluation and the stages that led to it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    iteration: int | None
-    stages: dict[str, Ref] = {}
-    """By stage within the entry: `train`, `evaluate`, `generate`, `feedback-0`, `improve-1`, `filter`, `balance`."""
-
-
-class RunRecord(BaseModel):
-    """`run.json`: what a run consists of, by reference."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: int = 1
-    run_id: str
-    config: dict[str, Any]
-    config_fingerprint: str
-    problems: Ref | None = None
-    entries: list[Entry] = []
-    message: str = ""
-    """Why the run ended before its t iterations; empty if it did not."""
-    finished: bool = False
-
-    @property
-    def task_name(self) -> str:
-        task = self.config["task"]
-        return str(task["name"] if isinstance(task, dict) else task)
-
-    @property
-    def run_config(self) -> RunConfig:
-        return RunConfig.model_validate(self.config)
-
-    def references(self) -> list[Ref]:
-        found = [] if self.problems is None else [self.problems]
-        return found + [ref for entry in self.entries for ref in entry.stages.values()]
-
-
-def fingerprint(config: RunConfig) -> str:
-    """16 hex digits over everything in the configuration that can change a number."""
-    return hashlib.sha256(canonical_json(config.results_part()).encode()).hexdigest()[:16]
-
-
-def read_record(output: Path) -> RunRecord | None:
-    """The record in a run's directory, or None. Raises StorageError where it is not one."""
-    path = output / "run.json"
-    if not path.exists():
-        return None
-    try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except ValueError:
-        raise StorageError(f"{path} is not the record of a run.") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def is_finished(record: RunRecord | None, config: RunConfig) -> bool:
-    """Whether this run of exactly this configuration and these question files is done and every file of it intact."""
-    return (
-        record is not None
-        and record.finished
-        and record.config_fingerprint == fingerprint(config)
-        and _has_read(record, file_digests(config.data))
-        and all(is_intact(ref) for ref in record.references())
-    )
-
-
-def _has_read(record: RunRecord, files: dict[str, str]) -> bool:
-    """Whether the run's questions come from question files of this content."""
-    if not files:
-        return True
-    manifest = read_manifest(record.problems.uri) if record.problems is not None else None
-    return manifest is not None and manifest["request"]["params"].get("files") == files
 
 
 class RunPlan:
@@ -108,7 +28,8 @@ class RunPlan:
         self.output = Path(output).absolute()
         local = self.output.as_uri() if "%" not in self.output.as_uri() else str(self.output)
         shared = config.compute.store
-        self.store = join(shared, self.output.name, "stages") if shared else join(local, "stages")
+        own = (self.output.name,) if config.compute.store_by_run else ()
+        self.store = join(shared, *own, "stages") if shared else join(local, "stages")
         self.record = RunRecord(
             run_id=self.output.name,
             config=config.model_dump(mode="json"),
@@ -150,61 +71,84 @@ class RunPlan:
         """ft rationale, from the student of the configuration."""
         return self._train(f"{RATIONALE}/train", self.config.rationale, base_student(self.config), rows, 0)
 
-    def generate(self, student: Ref, problems: Ref, iteration: int) -> list[StageRequest]:
-        """The student's trajectories for every training prompt: one request, or one for each shard of the prompts."""
-        number = self.config.compute.generate_shards
+    def generate(self, name: str, student: Ref, problems: Ref, iteration: int) -> list[StageRequest]:
+        """The student's trajectories for the iteration's prompts: one request, or one for each shard of them."""
+        sampling, number = self.config.sampling, self.config.compute.generate_shards
+        fresh = {"part": [iteration - 1, self.config.iterations]} if sampling.fresh_prompts else {}
         return [
             self._request(
                 "generate",
-                f"tripost-{iteration}/generate" + (f"-shard-{shard}" if number > 1 else ""),
-                config=self._writes(self.config.generate),
-                params={"iteration": iteration, **({"shard": [shard, number]} if number > 1 else {})},
+                f"{name}/generate" + (f"-shard-{shard}" if number > 1 else ""),
+                config=self._writes(sampling),
+                params={"iteration": iteration, **fresh, **({"shard": [shard, number]} if number > 1 else {})},
                 inputs={"student": student, "problems": problems},
                 means={"engine": self.config.engine.model_dump(mode="json")},
             )
             for shard in range(number)
         ]
 
-    def gather(self, shards: list[Ref], iteration: int) -> StageRequest:
+    def gather(self, name: str, shards: list[Ref], iteration: int) -> StageRequest:
         """The trajectories of all shards as one buffer, the same as without shards."""
         inputs = {f"shard-{number}": shard for number, shard in enumerate(shards)}
-        return self._request("gather", f"tripost-{iteration}/generate", params={"iteration": iteration}, inputs=inputs)
+        return self._request("gather", f"{name}/generate", params={"iteration": iteration}, inputs=inputs)
 
-    def feedback(self, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
+    def select(self, name: str, trajectories: Ref, iteration: int) -> StageRequest:
+        """LMSI: the training rows that the student's own attempts give."""
+        return self._request(
+            "select",
+            f"{name}/select",
+            config=self.config.lmsi.model_dump(mode="json", include={"keep", "formats"}),
+            params={"iteration": iteration},
+            inputs={"trajectories": trajectories},
+        )
+
+    def demonstrate(self, name: str, problems: Ref, judged: Ref) -> StageRequest:
+        """ft SI. demo: the expert's own attempts. `judged`: the student's, whose favourite errors are left out."""
+        return self._request(
+            "demonstrate",
+            f"{name}/demonstrate",
+            config={**self.config.si_demo.model_dump(mode="json"), "expert": self.config.expert.results_part()},
+            params={"iteration": 1},
+            inputs={"problems": problems, **({"judged": judged} if self.config.expert.kind == "script" else {})},
+            means=self._calls(),
+        )
+
+    def feedback(self, name: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         """FBK on every trajectory that is not yet judged to its end; round 0 edits the student's own."""
-        return self._expert("feedback", trajectories, iteration, round_)
+        return self._expert(name, "feedback", trajectories, iteration, round_)
 
-    def improve(self, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
+    def improve(self, name: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         """IMP on every open trajectory; rounds count from 1."""
-        return self._expert("improve", trajectories, iteration, round_)
+        return self._expert(name, "improve", trajectories, iteration, round_)
 
-    def filter(self, trajectories: Ref, student: Ref, iteration: int) -> StageRequest:
+    def filter(self, name: str, trajectories: Ref, student: Ref, iteration: int) -> StageRequest:
         """Triplets, each kept or dropped for a reason. The student's tokenizer measures lengths."""
         return self._request(
             "filter",
-            f"tripost-{iteration}/filter",
+            f"{name}/filter",
             config=self.config.filter.model_dump(mode="json"),
             params={"iteration": iteration},
             inputs={"trajectories": trajectories, "student": student},
         )
 
-    def balance(self, triplets: list[Ref], problems: Ref, iteration: int) -> StageRequest:
+    def balance(self, name: str, triplets: list[Ref], problems: Ref, iteration: int) -> StageRequest:
         """Training rows of this iteration from the triplets of all iterations so far."""
         return self._request(
             "balance",
-            f"tripost-{iteration}/balance",
+            f"{name}/balance",
             config=self.config.balance.model_dump(mode="json"),
             params={"iteration": iteration},
             inputs={"problems": problems, **{f"triplets-{i}": ref for i, ref in enumerate(triplets, 1)}},
         )
 
-    def train(self, student: Ref, rows: Ref, iteration: int) -> StageRequest:
+    def train(self, name: str, student: Ref, rows: Ref, iteration: int) -> StageRequest:
         """Weighted supervised learning from the previous iteration's student."""
-        return self._train(f"tripost-{iteration}/train", self.config.train, student, rows, iteration)
+        return self._train(f"{name}/train", self.config.train, student, rows, iteration)
 
-    def train_continued(self, student: Ref, gold: Ref, like: Ref, iteration: int) -> StageRequest:
-        """Gold rationales only, for as many optimiser steps as TriPosT took in the same iteration (`like`)."""
-        num_steps = (read_manifest(like.uri) or {})["metrics"]["num_steps"]
+    def train_continued(self, student: Ref, gold: Ref, like: Ref | None, iteration: int) -> StageRequest:
+        """Gold rationales only, for as many optimiser steps as TriPosT took in the same iteration (`like`), or for
+        `train.num_epochs` passes where there is nothing to be like."""
+        num_steps = None if like is None else metrics_of(like)["num_steps"]
         label = f"{CONTINUED}/train-{iteration}"
         return self._train(label, self.config.train, student, gold, iteration, num_steps=num_steps)
 
@@ -221,8 +165,8 @@ class RunPlan:
     # -- what the flow asks between stages ------------------------------------------------------------------------
 
     def name(self, iteration: int) -> str:
-        """Of the iteration's entry in the report."""
-        return f"tripost-{iteration}"
+        """Of the iteration's entry in the report: `tripost-2`, `lmsi-2`; ft SI. demo has one and no number."""
+        return self.config.entry_name(iteration)
 
     def rounds(self) -> range:
         """Rounds of IMP and FBK after FBK's first, at most."""
@@ -230,11 +174,11 @@ class RunPlan:
 
     def has_open(self, trajectories: Ref) -> bool:
         """Whether any trajectory still waits for an improvement."""
-        return bool((read_manifest(trajectories.uri) or {})["metrics"]["num_open"])
+        return bool(metrics_of(trajectories)["num_open"])
 
     def too_few(self, triplets: Ref, iteration: int) -> bool:
         """Whether collection gave too few improvements to go on; notes the message that ends the run."""
-        kept = (read_manifest(triplets.uri) or {})["metrics"]["num_improvements"]
+        kept = metrics_of(triplets)["num_improvements"]
         if kept >= self.config.balance.min_improvements:
             return False
         self.record.message = (
@@ -243,16 +187,23 @@ class RunPlan:
         )
         return True
 
+    def is_empty(self, rows: Ref, iteration: int) -> bool:
+        """Whether an iteration of LMSI has nothing to train on; notes the message that ends the run."""
+        if rows.num_rows:
+            return False
+        self.record.message = f"Iteration {iteration} kept no attempt to train on; the run ends here."
+        return True
+
     # -- the record -----------------------------------------------------------------------------------------------
 
     def note_problems(self, problems: Ref) -> None:
         """Notes the questions and saves the record. Raises DataError where a run on them can only end early."""
         self.record.problems = problems
         self.save()
-        num_train = (read_manifest(problems.uri) or {})["metrics"]["by_split"].get("train", 0)
-        generate, least = self.config.generate, self.config.balance.min_improvements
+        num_train = metrics_of(problems)["by_split"].get("train", 0)
+        generate, least = self.config.sampling, self.config.balance.min_improvements
         most = num_train * generate.num_samples * (generate.max_improvements + self.config.expert.max_rounds)
-        if most < least:
+        if self.config.method == "tripost" and most < least:
             raise DataError(
                 f"{num_train} training question{'s' * (num_train != 1)} can give {most} improvements at most, fewer "
                 f"than balance.min_improvements = {least}: more questions are needed, or a lower minimum."
@@ -330,15 +281,21 @@ class RunPlan:
             },
         )
 
-    def _expert(self, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
+    def _expert(self, name: str, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         return self._request(
             stage,
-            f"tripost-{iteration}/{stage}-{round_}",
+            f"{name}/{stage}-{round_}",
             config=self.config.expert.results_part(),
             params={"iteration": iteration, "round": round_},
             inputs={"trajectories": trajectories},
             means=self._calls(),
         )
+
+
+def metrics_of(ref: Ref) -> dict[str, Any]:
+    """The figures that the stage left with its output."""
+    metrics: dict[str, Any] = (read_manifest(ref.uri) or {})["metrics"]
+    return metrics
 
 
 def base_student(config: RunConfig) -> Ref:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tripost_core.errors import ConfigError, ModelError, StorageError
-from tripost_core.plan import Entry, RunRecord
+from tripost_core.record import Entry, RunRecord
 from tripost_core.stages import local_checkpoint
 
 _LEFT_BEHIND = ("manifest.json", "README.md")

@@ -163,7 +163,7 @@ def gold_rows(problems: Iterable[Row], task: Task, iteration: int, with_feedback
         rationale = problem["rationale"]
         feedback = terminal_feedback(Attempt.parse(rationale)) if with_feedback else None
         parts = segments(task, problem["question"], rationale, feedback)
-        rows.append(_row("gold", X_T, problem["problem_id"], None, iteration, parts))
+        rows.append(training_row("gold", X_T, problem["problem_id"], None, iteration, parts))
     return rows
 
 
@@ -172,7 +172,10 @@ def stable_id(*parts: Any) -> str:
     return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _row(bucket: str, kind: str, problem_id: str, triplet_id: str | None, iteration: int, parts: Segments) -> Row:
+def training_row(
+    bucket: str, kind: str, problem_id: str, triplet_id: str | None, iteration: int, parts: Segments
+) -> Row:
+    """A row of `rows-1`."""
     return {
         "row_id": stable_id(bucket, triplet_id or problem_id, _text(parts)),
         "bucket": bucket,
@@ -257,7 +260,9 @@ def _bucket_size(num_improvements: int, num_others: int, ratio: float) -> int:
 def _triplet_row(triplet: Row, task: Task) -> Row:
     bucket = "improvement" if triplet["kind"] == X_IMP else "correct"
     parts = triplet_segments(task, triplet)
-    return _row(bucket, triplet["kind"], triplet["problem_id"], triplet["triplet_id"], triplet["iteration"], parts)
+    return training_row(
+        bucket, triplet["kind"], triplet["problem_id"], triplet["triplet_id"], triplet["iteration"], parts
+    )
 
 
 def _ranked_rows(rows: list[Row], seed: int, iteration: int) -> list[Row]:

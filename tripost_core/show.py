@@ -17,8 +17,8 @@ from rich.text import Text
 
 from tripost_core.buffers import Ref, Row, read_rows
 from tripost_core.errors import DataError
-from tripost_core.plan import RunRecord, read_record
 from tripost_core.problems.names import TASKS
+from tripost_core.record import RunRecord, read_record
 from tripost_core.report.diff import Line
 from tripost_core.report.numbers import (
     METRICS,

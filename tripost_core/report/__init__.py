@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tripost_core.buffers import write_file
-from tripost_core.plan import RunRecord
+from tripost_core.record import RunRecord
 
 
 def write_report(record: RunRecord, output: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 from tripost_core.buffers import read_rows
-from tripost_core.plan import Entry, RunRecord
+from tripost_core.record import Entry, RunRecord
 from tripost_core.report.diff import Line, attempt_lines
 from tripost_core.report.numbers import ordered_entries, ordered_stages, stage_kind
 from tripost_core.report.text import clip, reveal

@@ -22,13 +22,16 @@ PROBLEM_COLUMNS = ("problem_id", "task", "subtask", "seen", "question", "answer"
 
 def run(context: StageContext) -> StageResult:
     """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once. Param
-    `shard`: (number, of how many): the prompts of one of several workers.
+    `part`: (number, of how many): the prompts of an iteration that has its own; `shard`: of those, one worker's.
 
     Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
     """
     config, iteration = context.config, int(context.params["iteration"])
     shard, num_shards = context.params.get("shard", (0, 1))
-    problems = problems_of_split(context.inputs["problems"], "train")[shard::num_shards]
+    part, num_parts = context.params.get("part", (0, 1))
+    problems = problems_of_split(context.inputs["problems"], "train")[part::num_parts][shard::num_shards]
+    if not problems:
+        raise DataError(f"Iteration {iteration} has no training question of its own: there are fewer than iterations.")
     reference = context.inputs["student"]
     plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
     seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]

@@ -1,0 +1,94 @@
+"""`run.json`: what a run consists of, by reference. The report, `tripost show` and a later start of the run read it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tripost_core.buffers import Ref, canonical_json, is_intact, read_manifest
+from tripost_core.config import RunConfig
+from tripost_core.errors import StorageError
+from tripost_core.problems.splits import file_digests
+
+RATIONALE = "ft-rationale"
+CONTINUED = "ft-rationale-continued"
+
+
+class Entry(BaseModel):
+    """One row of the report: a trained student, its evaluation and the stages that led to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    iteration: int | None
+    stages: dict[str, Ref] = {}
+    """By stage within the entry: `train`, `evaluate`, `generate`, `feedback-0`, `improve-1`, `filter`, `balance`."""
+
+
+class RunRecord(BaseModel):
+    """`run.json`: what a run consists of, by reference."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = 1
+    run_id: str
+    config: dict[str, Any]
+    config_fingerprint: str
+    problems: Ref | None = None
+    entries: list[Entry] = []
+    message: str = ""
+    """Why the run ended before its t iterations; empty if it did not."""
+    finished: bool = False
+
+    @property
+    def task_name(self) -> str:
+        task = self.config["task"]
+        return str(task["name"] if isinstance(task, dict) else task)
+
+    @property
+    def run_config(self) -> RunConfig:
+        return RunConfig.model_validate(self.config)
+
+    def references(self) -> list[Ref]:
+        found = [] if self.problems is None else [self.problems]
+        return found + [ref for entry in self.entries for ref in entry.stages.values()]
+
+
+def fingerprint(config: RunConfig) -> str:
+    """16 hex digits over everything in the configuration that can change a number."""
+    return hashlib.sha256(canonical_json(config.results_part()).encode()).hexdigest()[:16]
+
+
+def read_record(output: Path) -> RunRecord | None:
+    """The record in a run's directory, or None. Raises StorageError where it is not one."""
+    path = output / "run.json"
+    if not path.exists():
+        return None
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except ValueError:
+        raise StorageError(f"{path} is not the record of a run.") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def is_finished(record: RunRecord | None, config: RunConfig) -> bool:
+    """Whether this run of exactly this configuration and these question files is done and every file of it intact."""
+    return (
+        record is not None
+        and record.finished
+        and record.config_fingerprint == fingerprint(config)
+        and _has_read(record, file_digests(config.data))
+        and all(is_intact(ref) for ref in record.references())
+    )
+
+
+def _has_read(record: RunRecord, files: dict[str, str]) -> bool:
+    """Whether the run's questions come from question files of this content."""
+    if not files:
+        return True
+    manifest = read_manifest(record.problems.uri) if record.problems is not None else None
+    return manifest is not None and manifest["request"]["params"].get("files") == files
