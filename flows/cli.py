@@ -132,6 +132,45 @@ def _nearest(path: str) -> str:
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="a sweep file, e.g. deployments/sweeps/learning-rate.yaml")],
+    output: Annotated[Path | None, typer.Option(help="the sweep's directory; default runs/NAME of the file")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Many runs that differ in a few settings, and one table of means, intervals and paired differences.
+
+    Every cell is an ordinary run; equal stages are computed once, and the same command goes on where an earlier one
+    was stopped.
+
+    Example: tripost sweep deployments/sweeps/methods.yaml --output runs/methods
+    """
+    from rich.console import Console
+
+    from flows.sweep import run_sweep
+    from tripost_core.progress import ProgressDisplay
+    from tripost_core.sweep.page import terminal_table
+    from tripost_core.sweep.spec import cells, read_sweep
+
+    spec = read_sweep(file)
+    directory = output or Path("runs") / file.stem
+    try:
+        with ProgressDisplay() as display:
+            results = run_sweep(spec, cells(spec, file, directory), file.stem, directory, display)
+    except KeyboardInterrupt:
+        print("tripost: interrupted; the same command goes on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if as_json:
+        print((directory / "sweep.json").read_text(encoding="utf-8"))
+    else:
+        Console(highlight=False).print(terminal_table(results, spec))
+        print(f"Open {directory / 'sweep.html'} in a browser; numbers: {directory / 'table.csv'}, cells.csv.")
+    for message in results.messages:
+        print(f"tripost: {message}", file=sys.stderr)
+    if results.num_failed:
+        raise typer.Exit(2)
+
+
+@app.command()
 def up() -> None:
     """Start the local server, the work pools `cpu` and `a100` with a worker each, and the deployments.
 

@@ -21,14 +21,19 @@ def run(config: RunConfig, output: Path, fresh: bool = False, display: Display |
     """
     output = output.absolute()
     with output_lock(output), embedded_server(output / ".prefect"):
-        from flows.tripost import tripost
-        from tasks.stage import RunOptions, options
+        return run_here(config, output, fresh, display)
 
-        token = options.set(RunOptions(display=display))
-        try:
-            tripost(config=config, output=str(output), fresh=fresh)
-        finally:
-            options.reset(token)
+
+def run_here(config: RunConfig, output: Path, fresh: bool = False, display: Display | None = None) -> RunRecord:
+    """`run`, on the Prefect server that the settings in force name."""
+    from flows.tripost import tripost
+    from tasks.stage import RunOptions, options
+
+    token = options.set(RunOptions(display=display))
+    try:
+        tripost(config=config, output=str(output), fresh=fresh)
+    finally:
+        options.reset(token)
     record = read_record(output)
     assert record is not None, "a run that ends without an exception has its record"
     return record

@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_sentence(tripost, config, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "somewhere/file")
 
-    monkeypatch.setattr("tripost_core.config.load_config", full)
+    monkeypatch.setattr("tripost_core.config_file.load_config", full)
     assert_one_sentence(tripost("run", config), "somewhere/file", "No space left")
 
 

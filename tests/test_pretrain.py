@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tripost_core.config import DataConfig
 from tripost_core.errors import ConfigError
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.lm.corpus import FEEDBACK, encode, gold, mix, pretraining_problems, step_feedback
+from tripost_core.lm.corpus import FEEDBACK, encode, gold, mix, pretraining_problems, revision, step_feedback
 from tripost_core.lm.muon import Muon, orthogonalised
 from tripost_core.lm.presets import PRESETS
 from tripost_core.lm.pretrain import pretrain
+from tripost_core.lm.self_improve import parse_turns
 from tripost_core.lm.student import load_student
 from tripost_core.lm.tokenizer import build_tokenizer
 from tripost_core.problems import TASKS, load_task, prompt
@@ -257,3 +258,40 @@ def test_every_step_has_its_phase(name):
     preset = PRESETS[name]
     counted = [preset.phase_at(step) for step in range(preset.steps)]
     assert [counted.count(phase) for phase in preset.phases] == [phase.steps for phase in preset.phases]
+
+
+@pytest.mark.parametrize(("task_name", "subtask"), SEEN)
+def test_a_revision_mends_a_planted_mistake_and_teaches_neither_it_nor_to_judge_unasked(task_name, subtask, tokenizer):
+    rng = random.Random(f"revision/{subtask}")
+    task, expert = load_task(task_name), load_scripted_expert(task_name)
+    problems = pretraining_problems(task_name, subtask, 12, rng)
+    documents = [(p, d) for p in problems for _ in range(3) if (d := revision(p, rng)) is not None]
+    assert len(documents) > 18
+    num_updates = 0
+    for problem, document in documents:
+        head = prompt(task, problem.question)
+        turns = parse_turns(document.text[len(head) :])
+        assert turns[0].feedback == expert.feedback(problem, turns[0].attempt).sentence(turns[0].attempt)
+        trained = _trained_text(document, tokenizer)
+        assert "Feedback:" not in trained
+        assert trained.rstrip().endswith(document.text[-20:])
+        if len(turns) == 1:
+            assert Feedback.parse(turns[0].feedback).terminal and turns[0].attempt in trained
+            continue
+        num_updates += 1
+        said = Feedback.parse(turns[0].feedback)
+        untouched = Attempt.parse(turns[0].attempt).untouched(said.error_step)
+        assert Attempt.parse(turns[1].attempt).steps[: len(untouched)] == untouched
+        assert expert.feedback(problem, turns[1].attempt).correct and turns[1].attempt in trained
+        wrong_line = Attempt.parse(turns[0].attempt).steps[len(untouched) :]
+        mistaken = document.text[: document.text.index(FEEDBACK)]
+        assert not wrong_line or wrong_line[0].line not in _trained_text(document, tokenizer, len(mistaken))
+    assert 0.4 < num_updates / len(documents) < 0.9
+
+
+def _trained_text(document, tokenizer, end=None):
+    """What bears loss of the text, or of its first `end` characters."""
+    offsets = tokenizer(document.text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
+    _, labels = encode(document, tokenizer)
+    spans = [span for span, label_ in zip(offsets, labels[1:-1], strict=True) if label_ != -100]
+    return "".join(document.text[a:b] for a, b in spans if end is None or b <= end)

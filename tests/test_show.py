@@ -14,7 +14,8 @@ from tripost_core.errors import DataError, StorageError
 from tripost_core.problems import load_task
 from tripost_core.record import CONTINUED
 from tripost_core.report.diff import attempt_lines
-from tripost_core.show import _Stream, line_text, print_metrics, print_solution, show
+from tripost_core.show import line_text, show
+from tripost_core.show_model import _Stream, print_metrics, print_solution
 
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
 HOSTILE = (

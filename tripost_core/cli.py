@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,7 @@ from tripost_core.errors import ConfigError
 from tripost_core.problems import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tripost_core.problems.base import Problem
+    pass
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make questions, or check a file of your own.")
@@ -94,6 +92,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="of the generated questions")] = 0,
     max_improvements: Annotated[int, typer.Option(min=0, help="of one answer; 0 = first attempts alone")] = 3,
     max_new_tokens: Annotated[int, typer.Option(min=8, help="of one continuation")] = 1024,
+    skills: Annotated[
+        bool,
+        typer.Option("--skills", help="also its judging and repairing, each forced and compared with the script"),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy by subtask, SI.Freq, SI.Contrib, repaired and harm of a model, by greedy decoding.
@@ -106,7 +108,7 @@ def evaluate(
     from tripost_core.problems import load_task
     from tripost_core.problems.splits import make_splits
     from tripost_core.progress import ProgressDisplay
-    from tripost_core.show import print_metrics
+    from tripost_core.show_model import print_metrics, print_skills
 
     if (model is None) == (expert is None):
         raise ConfigError("`tripost evaluate` needs either --model or --expert.")
@@ -119,6 +121,7 @@ def evaluate(
         sizes = {"num_train": 1, "num_test_seen": num_seen, "num_test_unseen": num_unseen}
         config = parse_config({"data": sizes}, "the command line")
         problems = [p for p in make_splits(the_task, config.data, seed).problems if p.split == "test"]
+    from tripost_core.evaluation import answered, forced, prompted
     from tripost_core.metrics import evaluate_rows
 
     with ProgressDisplay() as display:
@@ -127,57 +130,19 @@ def evaluate(
             display.advanced("evaluate", what, done, total)
 
         if expert is not None:
-            rows = _prompted(expert, task, problems, max_improvements, progress)
+            rows = prompted(expert, task, problems, max_improvements, progress)
         else:
-            from tripost_core.config import EngineConfig, EvaluateConfig, StudentConfig
-            from tripost_core.lm.engines import self_improve_with
-            from tripost_core.lm.student import resolve_student
-            from tripost_core.stages.evaluate import answer_rows
-
             assert model is not None
-            written = self_improve_with(
-                EngineConfig(),
-                resolve_student(model),
-                StudentConfig(),
-                "",
-                task,
-                [problem.question for problem in problems],
-                [0] * len(problems),  # greedy decoding reads no seed
-                temperature=0.0,
-                max_new_tokens=max_new_tokens,
-                max_improvements=max_improvements,
-                batch_tokens=EvaluateConfig().batch_tokens,
-                progress=lambda done, total: progress("answers", done, total),
-            )
-            rows = answer_rows(task, problems, written)
+            rows = answered(model, task, problems, max_new_tokens, max_improvements, progress)
+        skilled = forced(model, task, problems, rows, max_new_tokens) if skills else {}
     result = evaluate_rows(rows)
     if as_json:
-        print(json.dumps({"model": model or str(expert), "task": task, "eval": result}, indent=1))
+        about = {"model": model or str(expert), "task": task, "eval": result}
+        print(json.dumps({**about, **({"skills": skilled} if skills else {})}, indent=1))
     else:
         print_metrics(result)
-
-
-def _prompted(
-    config: Path, task: str, problems: list[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
-) -> list[dict[str, Any]]:
-    import os
-
-    from tripost_core.config_file import load_config
-    from tripost_core.experts.asking import API_KEY
-    from tripost_core.experts.editors import LLMEditor
-    from tripost_core.experts.prompted import prompted_answers
-
-    settings = load_config(config)
-    if settings.expert.kind != "llm":
-        raise ConfigError(f"{config} has no expert model: expert.kind is {settings.expert.kind}.")
-    key = os.environ.get(settings.calls.api_key_env)
-    editor = LLMEditor(settings.expert, task, settings.calls, f"evaluate {task}", {API_KEY: key} if key else {})
-    rows = prompted_answers(editor, problems, max_improvements, progress)
-    figures = editor.figures()
-    print(
-        f"{figures['calls']:.0f} calls, {figures['cache_hits']:.0f} cached, ${figures['cost_usd']:.4f}", file=sys.stderr
-    )
-    return rows
+        if skills:
+            print_skills(skilled)
 
 
 @app.command()
@@ -195,7 +160,7 @@ def solve(
     """
     from tripost_core.lm.student import load_student
     from tripost_core.problems import load_task
-    from tripost_core.show import print_solution
+    from tripost_core.show_model import print_solution
 
     the_task = load_task(task)
     problem = the_task.parse_question(question)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,13 +17,9 @@ from rich.text import Text
 
 from tripost_core.buffers import Ref, Row, read_rows
 from tripost_core.errors import DataError
-from tripost_core.problems.names import TASKS
 from tripost_core.record import RunRecord, read_record
 from tripost_core.report.diff import Line
 from tripost_core.report.numbers import (
-    METRICS,
-    SPLITS,
-    complete_eval,
     dropped_of,
     is_complete,
     manifest_of,
@@ -33,12 +29,8 @@ from tripost_core.report.numbers import (
     relocated,
     report_json,
 )
-from tripost_core.report.text import clip, duration, percent, reveal, spaced
+from tripost_core.report.text import clip, duration, reveal, spaced
 from tripost_core.report.trajectories import OUTCOMES, TrajectoryView, choose, load_trajectories
-
-if TYPE_CHECKING:
-    from tripost_core.lm.student import Student
-    from tripost_core.problems.base import Problem, Task
 
 _MAX_CELL_CHARACTERS = 2_000
 _OPS = {"keep": "", "ins": "green", "del": "red strike"}
@@ -87,7 +79,7 @@ def _print_json(document: Any, console: Console) -> None:
     console.out(text, highlight=False)
 
 
-def _plain(text: str, style: str = "") -> Text:
+def plain(text: str, style: str = "") -> Text:
     return Text(reveal(text), style=style)
 
 
@@ -97,8 +89,8 @@ def _plain(text: str, style: str = "") -> Text:
 def _show_overview(record: RunRecord, console: Console) -> None:
     config = record.config
     title = f"{record.run_id}: {spaced(record.task_name)}, student {config['student']['model']}"
-    console.print(_plain(f"{title}, t = {config['iterations']}, seed {config['seed']}", "bold"))
-    console.print(_plain(f"configuration {record.config_fingerprint}, {_state(record)}"), end="\n\n")
+    console.print(plain(f"{title}, t = {config['iterations']}, seed {config['seed']}", "bold"))
+    console.print(plain(f"configuration {record.config_fingerprint}, {_state(record)}"), end="\n\n")
     print_scores(record, console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("stage", "left"), ("in", "right"), ("kept", "right"), ("time", "right")):
@@ -108,14 +100,14 @@ def _show_overview(record: RunRecord, console: Console) -> None:
         manifest = manifest_of(ref)
         dropped = dropped_of(manifest)
         table.add_row(
-            _plain(label),
+            plain(label),
             f"{manifest.get('in', 0):,}",
             f"{manifest.get('kept', 0):,}",
             duration(float(manifest.get("seconds", 0.0))),
-            _plain(", ".join(f"{spaced(reason)} {n:,}" for reason, n in dropped), "dim"),
+            plain(", ".join(f"{spaced(reason)} {n:,}" for reason, n in dropped), "dim"),
         )
     console.print()
-    console.print(table if table.row_count else _plain("No stage has run yet."))
+    console.print(table if table.row_count else plain("No stage has run yet."))
 
 
 def _state(record: RunRecord) -> str:
@@ -156,7 +148,7 @@ def _show_stage(
         if as_json:
             _print_json({**facts, "files": files}, console)
             return
-        console.print(_plain(f"{stage} made a checkpoint: {ref.uri}\n{ref.digest}\n{', '.join(files)}"))
+        console.print(plain(f"{stage} made a checkpoint: {ref.uri}\n{ref.digest}\n{', '.join(files)}"))
         return
     rows = [row for row in read_rows(ref) if _wanted(row, status, error_class, iteration)]
     shown = rows[:limit]
@@ -165,7 +157,7 @@ def _show_stage(
         return
     for row in shown:
         _print_row(row, console)
-    console.print(_plain(f"{len(shown)} of {len(rows):,} rows of {stage} ({ref.kind})", "dim"))
+    console.print(plain(f"{len(shown)} of {len(rows):,} rows of {stage} ({ref.kind})", "dim"))
 
 
 def _wanted(row: Row, status: str | None, error_class: str | None, iteration: int | None) -> bool:
@@ -186,7 +178,7 @@ def _print_row(row: Row, console: Console, indent: str = "") -> None:
             continue
         if isinstance(value, list):
             for number, item in enumerate(value, 1):
-                console.print(_plain(f"{indent}{name} {number}", "cyan"))
+                console.print(plain(f"{indent}{name} {number}", "cyan"))
                 _print_row(item, console, indent + _INDENT)
             continue
         text = clip(reveal(str(value)), _MAX_CELL_CHARACTERS)
@@ -223,7 +215,7 @@ def _show_trajectories(
         return
     for trajectory in chosen:
         _print_trajectory(trajectory, console)
-    console.print(_plain(f"{len(chosen)} of {len(found):,} trajectories", "dim"))
+    console.print(plain(f"{len(chosen)} of {len(found):,} trajectories", "dim"))
 
 
 def _as_dict(trajectory: TrajectoryView) -> dict[str, Any]:
@@ -282,94 +274,6 @@ def line_text(line: Line, plain: bool = False) -> Text:
     if inside:
         text.append("«")
     return text
-
-
-# -- what `tripost evaluate` and `tripost solve` print -----------------------------------------------------------------
-
-
-def print_metrics(figures: dict[str, Any], console: Console | None = None) -> None:
-    """`eval` of one model (`metrics.evaluate_rows`): seen, unseen, total and every subtask in a row each."""
-    console = console or Console(highlight=False)
-    complete = complete_eval(figures)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for heading in ("n", "accuracy", "first", "direct", "SI.Freq", "SI.Contrib", "repaired", "harm"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    groups = {split: {name: complete[name][split] for name in ("n", *METRICS)} for split in SPLITS}
-    for name, values in {**complete["by_subtask"], **groups}.items():
-        if values["n"]:
-            style = "bold" if name == "total" else ""
-            cells = [percent(values[metric]) for metric in METRICS]
-            table.add_row(_plain(name), f"{values['n']:,}", *cells, style=style)
-    console.print(table if table.row_count else _plain("There was nothing to evaluate."))
-
-
-def print_solution(
-    student: Student,
-    task: Task,
-    problem: Problem,
-    temperature: float = 0.0,
-    max_improvements: int = 3,
-    seed: int = 0,
-    console: Console | None = None,
-) -> None:
-    """Prints what the student writes while it writes it, then whether its answer is right and what the scripted expert
-    says of each attempt. `temperature` 0 is greedy."""
-    from tripost_core.config import EvaluateConfig
-    from tripost_core.experts.scripted import load_scripted_expert
-    from tripost_core.lm.self_improve import self_improve
-
-    console = console or Console(highlight=False)
-    limits = EvaluateConfig()
-    console.print(Text.assemble(("Q: ", "cyan"), reveal(problem.question)), soft_wrap=True)
-    stream = _Stream(console)
-    (result,) = self_improve(
-        student,
-        task,
-        [problem.question],
-        [seed],
-        temperature=temperature,
-        max_new_tokens=limits.max_new_tokens,
-        max_improvements=max_improvements,
-        batch_tokens=limits.batch_tokens,
-        on_text=lambda _, text: stream.show(text),
-    )
-    stream.end(result.text)
-    if result.truncated:
-        console.print(Text("The student ran into the length limit.", "yellow"))
-    final = task.extract_answer(result.turns[-1].attempt)
-    right = task.is_right(result.turns[-1].attempt, problem.answer)
-    answer = "No answer" if final is None else f"Answer {reveal(final)}"
-    count = f"after {len(result.turns)} attempt{'' if len(result.turns) == 1 else 's'}"
-    if not problem.answer:  # nobody has told it
-        console.print(Text(f"\n{answer} {count}.", "bold"), soft_wrap=True)
-        return
-    verdict = "right" if right else f"wrong, {reveal(problem.answer)} is right"
-    console.print(Text(f"\n{answer} {count}: {verdict}.", "bold green" if right else "bold red"), soft_wrap=True)
-    if problem.task not in TASKS:
-        return
-    expert = load_scripted_expert(problem.task)
-    for number, turn in enumerate(result.turns, 1):
-        said = expert.feedback(problem, turn.attempt).sentence(turn.attempt)
-        console.print(_plain(f"The script says of attempt {number}: {said}", "dim"), soft_wrap=True)
-
-
-class _Stream:
-    """Prints a growing text, each character once."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.num_shown = 0
-
-    def show(self, text: str) -> None:
-        # A character of several tokens ends in U+FFFD until its last token is there.
-        ready = text.rstrip("\ufffd")
-        if len(ready) > self.num_shown:
-            self.console.print(_plain(ready[self.num_shown :]), end="", soft_wrap=True)
-            self.num_shown = len(ready)
-
-    def end(self, text: str) -> None:
-        self.console.print(_plain(text[self.num_shown :]), soft_wrap=True)
 
 
 # -- what `tripost cache show` prints ----------------------------------------------------------------------------------

@@ -1,22 +1,24 @@
 """What the built-in student is pretrained on: gold rationales, and judgements of single steps.
 
-Two kinds of document, both about questions of seen subtasks that no split can hold (`problems.partition`):
+Three kinds of document, all about questions of seen subtasks that no split can hold (`problems.partition`):
 
 - `gold`: question block, answer header, the scripted rationale.
 - `step_feedback`: question block, answer header, the steps up to one step, and a feedback line that judges that step
   alone. Half of the steps carry a planted mistake. This teaches the *form* of criticism: without it no student of this
-  size learns to criticise from a few hundred rows. Nothing follows the feedback line: how an attempt is repaired is
-  what TriPosT itself has to teach.
+  size learns to criticise from a few hundred rows.
+- `revision`: question block, answer header, a whole attempt, its feedback and, where that names a planted mistake, the
+  updated attempt. A large model has seen people revise their work; one that has not cannot even copy the lines that
+  stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
 
 The loss covers what follows the answer header, without the two things that a student should not imitate: the planted
-mistake, and breaking off an attempt to judge it (the `Feedback:` label).
+mistake with what follows from it, and judging an attempt unasked (the `Feedback:` label).
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,11 +26,12 @@ from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import Problem, load_task, prompt
 from tripost_core.problems.partition import PRETRAINING_SHARE, is_pretraining_question
-from tripost_core.trajectory import Attempt, error_feedback, label
+from tripost_core.trajectory import Attempt, error_feedback, label, terminal_feedback
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Kind = Literal["gold", "step_feedback", "revision"]
 FEEDBACK = "\nFeedback:"
 _FIRST_GROUP = re.compile(r"\(([^()]*)\)")
 _OPERAND = re.compile(r"\d+")
@@ -39,7 +42,7 @@ class Document:
     """`text` without BOS and EOS; `untrained`: character spans [start, end) that bear no loss."""
 
     task: str
-    kind: Literal["gold", "step_feedback"]
+    kind: Kind
     question: str
     text: str
     untrained: tuple[tuple[int, int], ...]
@@ -52,7 +55,7 @@ class Source:
 
     task: str
     subtask: str
-    kind: Literal["gold", "step_feedback"]
+    kind: Kind
     weight: float
     operands: int | None = None
 
@@ -75,7 +78,7 @@ def draw(source: Source, n: int, seed: int) -> list[Document]:
     documents: list[Document] = []
     while len(documents) < n:
         for problem in pretraining_problems(source.task, source.subtask, n - len(documents), rng, source.operands):
-            document = gold(problem) if source.kind == "gold" else step_feedback(problem, rng)
+            document = _MAKERS[source.kind](problem, rng)
             if document is not None:
                 documents.append(document)
     return documents
@@ -161,6 +164,47 @@ def step_feedback(problem: Problem, rng: random.Random) -> Document | None:
         text = f"{head}{before}{judged}{FEEDBACK} {sentence}"
         return Document(problem.task, "step_feedback", problem.question, text, untrained)
     return None
+
+
+def revision(problem: Problem, rng: random.Random) -> Document | None:
+    """A whole attempt, the feedback on it and, where that names a mistake, the repair; None where none was planted.
+
+    Two of three attempts carry a planted mistake; the others are the gold rationale with terminal feedback.
+    """
+    task, expert = load_task(problem.task), load_scripted_expert(problem.task)
+    head = prompt(task, problem.question)
+    if rng.random() < 1 / 3:
+        rationale = problem.rationale or task.rationale(problem.question)
+        body = f"{head}\n{rationale}"
+        text = f"{body}{FEEDBACK} {terminal_feedback(Attempt.parse(rationale))}"
+        untrained = ((0, len(head)), (len(body), len(body) + len(FEEDBACK)))
+        return Document(problem.task, "revision", problem.question, text, untrained)
+    for error_class in rng.sample(error_classes(problem.task), 4):
+        planted = plant(problem, error_class, rng)
+        if planted is None:
+            continue
+        verdict = expert.feedback(problem, planted.attempt)
+        if verdict.correct or not planted.attempt.strip() or verdict.reason is None:
+            continue
+        sentence = verdict.sentence(planted.attempt)
+        updated = expert.improve(problem, planted.attempt, sentence)
+        if not expert.feedback(problem, updated).correct:
+            continue
+        attempt = Attempt.parse(planted.attempt)
+        assert verdict.error_step is not None
+        before = "".join(f"\n{step.line}" for step in attempt.before(verdict.error_step))
+        body = f"{head}\n{planted.attempt}"
+        text = f"{body}{FEEDBACK} {sentence}\nUpdated {task.answer_header}\n{updated}"
+        untrained = ((0, len(head)), (len(head) + len(before), len(body) + len(FEEDBACK)))
+        return Document(problem.task, "revision", problem.question, text, untrained)
+    return None
+
+
+_MAKERS: dict[Kind, Callable[[Problem, random.Random], Document | None]] = {
+    "gold": lambda problem, _: gold(problem),
+    "step_feedback": step_feedback,
+    "revision": revision,
+}
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

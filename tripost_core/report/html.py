@@ -50,6 +50,11 @@ assert tuple(COLUMNS) == METRICS
 
 def render_report(record: RunRecord) -> str:
     """The page. Raises StorageError where a buffer that it shows is gone or altered."""
+    return render_page("report.html.j2", **_context(record))
+
+
+def render_page(template: str, **context: Any) -> str:
+    """A template of this directory with our style sheet and script, and nothing from anywhere else."""
     style = _own("report.css")
     script = _own("report.js")
     policy = (
@@ -66,8 +71,8 @@ def render_report(record: RunRecord) -> str:
         finalize=lambda value: reveal(value) if type(value) is str else value,
     )
     environment.filters |= {"percent": percent, "points": points, "spaced": spaced, "duration": duration}
-    page = environment.get_template("report.html.j2").render(
-        style=Markup(style), script=Markup(script), policy=policy, **_context(record)
+    page = environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), policy=policy, **context
     )
     return page.rstrip() + "\n"
 

@@ -29,9 +29,10 @@ def run(context: StageContext) -> StageResult:
     config, iteration = context.config, int(context.params["iteration"])
     shard, num_shards = context.params.get("shard", (0, 1))
     part, num_parts = context.params.get("part", (0, 1))
-    problems = problems_of_split(context.inputs["problems"], "train")[part::num_parts][shard::num_shards]
-    if not problems:
+    own = problems_of_split(context.inputs["problems"], "train")[part::num_parts]
+    if not own:
         raise DataError(f"Iteration {iteration} has no training question of its own: there are fewer than iterations.")
+    problems = own[shard::num_shards]
     reference = context.inputs["student"]
     plan = [(problem, number) for problem in problems for number in range(config["num_samples"])]
     seeds = [sample_seed(context.seed, iteration, problem["problem_id"], number) for problem, number in plan]

@@ -1,0 +1,216 @@
+"""`tripost sweep`: cells from a file, the arithmetic of the table, and runs that share what is equal."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+from small_stages import SmallStages, make_student
+
+from tripost_core.errors import ConfigError, ModelError
+from tripost_core.progress import ProgressDisplay
+from tripost_core.stages import STAGES, StageResult
+from tripost_core.sweep.results import estimate
+from tripost_core.sweep.spec import cells, read_sweep
+
+
+def sweep_file(directory, text, base="task: word_sorting\niterations: 2\n"):
+    (directory / "base.yaml").write_text(base)
+    path = directory / "sweep.yaml"
+    path.write_text(f"base: base.yaml\n{text}")
+    return path
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_times_grid_times_seeds(tmp_path):
+    text = """
+seeds: [3, 4]
+set: {data.num_train: 77}
+rows: {ours: {}, "theirs: hot": {method: lmsi, lmsi.temperature: 1.5}}
+grid: {train.learning_rate: [0.001, 1.0e-4], train.num_epochs: [1]}
+"""
+    path = sweep_file(tmp_path, text)
+    found = cells(read_sweep(path), path, tmp_path / "out")
+    assert [(cell.row, cell.seed) for cell in found][:4] == [
+        ("ours learning_rate=0.001 num_epochs=1", 3),
+        ("ours learning_rate=0.0001 num_epochs=1", 3),
+        ("theirs: hot learning_rate=0.001 num_epochs=1", 3),
+        ("theirs: hot learning_rate=0.0001 num_epochs=1", 3),
+    ]
+    assert len(found) == 8 and len({cell.name for cell in found}) == 8
+    last = found[-1].config
+    assert (last.seed, last.method, last.lmsi.temperature, last.train.learning_rate) == (4, "lmsi", 1.5, 1e-4)
+    assert (last.data.num_train, last.iterations, last.compute.store_by_run) == (77, 2, False)
+    assert last.compute.store == str(tmp_path / "out" / "stages")
+
+
+def test_no_rows_and_no_grid_is_one_row(tmp_path):
+    path = sweep_file(tmp_path, "")
+    assert [cell.name for cell in cells(read_sweep(path), path, tmp_path)] == [f"run-seed-{s}" for s in (0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: []", "seeds: "),
+        ("seeds: [1, 1]", "stands in seeds twice"),
+        ("grid: {train.learning_rate: []}", "has no values"),
+        ("against: [other/last]", "names the row 'other'"),
+        ("sedes: [1]", "sedes: "),
+        ("rows: {a: {train.lr: 1}}", r"train\.lr"),
+        ("rows: {a b: {}, a_b: {}}", "differ in punctuation alone"),
+        ("rows: [", "is not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, message):
+    path = sweep_file(tmp_path, text)
+    with pytest.raises(ConfigError, match=message):
+        cells(read_sweep(path), path, tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="There is no sweep file"):
+        read_sweep(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="not a mapping"):
+        read_sweep(tmp_path / "list.yaml")
+
+
+# -- the arithmetic ----------------------------------------------------------------------------------------------------
+
+
+def test_one_seeds_interval_is_that_of_a_mean_of_questions():
+    values = np.array([1] * 300 + [0] * 600 + [-1] * 100)
+    found = estimate([values])
+    assert found.mean == pytest.approx(0.2)
+    half = 1.96 * values.std() / np.sqrt(1000)
+    assert (found.low, found.high) == (pytest.approx(0.2 - half, abs=0.004), pytest.approx(0.2 + half, abs=0.004))
+    assert (found.num_seeds, found.num_questions, found.shown) == (1, 1000, True)
+
+
+def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not():
+    rng = np.random.default_rng(1)
+    same = [rng.permutation([1] * 50 + [0] * 50) for _ in range(3)]
+    apart = [np.array([1] * n + [0] * (100 - n)) for n in (30, 50, 70)]
+    narrow, wide = estimate(same), estimate(apart)
+    assert narrow.mean == wide.mean == pytest.approx(0.5)
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_as_a_bootstrap_by_hand():
+    rng = np.random.default_rng(5)
+    seeds = [rng.integers(-1, 2, size=n) for n in (40, 60, 50)]
+    means = []
+    for _ in range(4000):
+        chosen = [seeds[i] for i in rng.integers(0, 3, 3)]
+        means.append(np.mean([rng.choice(values, len(values)).mean() for values in chosen]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    found = estimate(seeds)
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
+
+
+def test_nothing_to_count_is_no_number():
+    assert estimate([]).num_questions == estimate([np.array([])]).num_questions == 0
+
+
+# -- whole sweeps ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Small stages whose students answer the better the later they are, LMSI's always wrong."""
+    small = SmallStages(num_improvements=100)
+
+    def evaluate(context):
+        label = context.request.label
+        num_right = {"ft-rationale": 4, "tripost-1": 8, "lmsi-1": 0}.get(label.partition("/")[0], 6)
+        rows = [
+            {
+                **{"problem_id": f"p{i}", "task": "t", "subtask": "s", "seen": i < 10, "question": "q", "answer": "1"},
+                **{
+                    "turns": [],
+                    "final_answer": "1",
+                    "right": i % 10 < num_right,
+                    "first_right": i % 10 < num_right - 1,
+                },
+                **{"attempted": i % 2 == 0, "truncated": False, "num_tokens": 3},
+            }
+            for i in range(20)
+        ]
+        return StageResult("answers-1", rows, num_in=20, num_kept=20, metrics={"eval": {}})
+
+    small.evaluate = evaluate
+    for stage in STAGES:
+        monkeypatch.setitem(sys.modules, f"tripost_core.stages.{stage}", small.module(stage))
+    monkeypatch.setattr("tripost_core.report.write_report", lambda record, output: None)
+    return small
+
+
+@pytest.fixture
+def on_this_server(prefect_server, monkeypatch):
+    """The sweep takes the test's server for its own."""
+    from contextlib import nullcontext
+
+    monkeypatch.setattr("flows.embedded_server.embedded_server", lambda home: nullcontext())
+
+
+def run(path, output):
+    from flows.sweep import run_sweep
+
+    spec = read_sweep(path)
+    with ProgressDisplay() as display:
+        return run_sweep(spec, cells(spec, path, output), "my sweep", output, display)
+
+
+ROWS = "seeds: [0, 1]\nrows: {ours: {}, lmsi: {method: lmsi}}\nagainst: [ft-rationale, ours/last]\n"
+
+
+def test_a_sweep_compares_its_rows_and_computes_what_is_equal_once(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    path = sweep_file(tmp_path, ROWS, f"student: {{model: {student}}}\niterations: 1\n")
+    results = run(path, tmp_path / "out")
+
+    assert [(line.row, line.entry, line.seeds) for line in results.lines] == [
+        ("ours", "tripost-1", [0, 1]),
+        ("ours", "ft-rationale-continued", [0, 1]),
+        ("lmsi", "lmsi-1", [0, 1]),
+    ]
+    ours, continued, lmsi = results.lines
+    assert ours.figures["accuracy"].mean == pytest.approx(0.8)
+    assert ours.figures["net"].mean == pytest.approx(0.1) == pytest.approx(ours.figures["repaired"].mean)
+    assert ours.differences["ft-rationale"].mean == pytest.approx(0.4)
+    assert ours.differences["ours/last"] is None
+    assert lmsi.differences["ours/last"].mean == pytest.approx(-0.8) and lmsi.differences["ours/last"].shown
+    assert continued.differences["ours/last"].mean == pytest.approx(-0.2)
+    assert ours.figures["accuracy"].num_questions == 20  # ten seen ones of each seed
+
+    assert stages.calls.count("ft-rationale/train") == 2 == stages.calls.count("lmsi-1/train")
+    written = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
+    assert [row["student"] for row in written] == ["tripost-1", "ft-rationale-continued", "lmsi-1"]
+    assert float(written[0]["minus ft-rationale"]) == pytest.approx(0.4)
+    by_seed = list(csv.DictReader((tmp_path / "out" / "cells.csv").open()))
+    assert [(row["row"], row["seed"]) for row in by_seed[:2]] == [("ours", "0"), ("ours", "1")]
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["lines"][2]["student"] == "lmsi-1"
+    page = (tmp_path / "out" / "sweep.html").read_text()
+    assert "my sweep" in page and "<svg" in page and "+40.0" in page and "<script" not in page
+
+    stages.calls.clear()
+    again = run(path, tmp_path / "out")
+    assert stages.calls == [] and again.lines == results.lines
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    path = sweep_file(tmp_path, ROWS, f"student: {{model: {student}}}\niterations: 1\n")
+    stages.errors["lmsi-1/train"] = [ModelError("it broke.")]
+    results = run(path, tmp_path / "out")
+    assert results.messages == ["lmsi-seed-0: it broke."] and results.num_failed == 1
+    assert [(line.row, line.seeds) for line in results.lines] == [("ours", [0, 1]), ("ours", [0, 1]), ("lmsi", [1])]
+    assert "it broke." in (tmp_path / "out" / "sweep.html").read_text()
+
+    stages.calls.clear()
+    assert run(path, tmp_path / "out").num_failed == 0
+    assert stages.calls == ["lmsi-1/train", "lmsi-1/evaluate"]

@@ -1,0 +1,82 @@
+"""A model evaluated outside any run: what `tripost evaluate` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tripost_core.buffers import Row
+from tripost_core.config import EngineConfig, EvaluateConfig, StudentConfig
+from tripost_core.errors import ConfigError
+from tripost_core.problems import Problem, TaskReference
+from tripost_core.stages import Progress
+
+
+def answered(
+    model: str,
+    task: TaskReference,
+    problems: Sequence[Problem],
+    max_new_tokens: int,
+    max_improvements: int,
+    progress: Progress,
+) -> list[Row]:
+    """Rows of `answers-1` of a student by name or directory, by greedy decoding. Raises ModelError."""
+    from tripost_core.lm.engines import self_improve_with
+    from tripost_core.lm.student import resolve_student
+    from tripost_core.stages.evaluate import answer_rows
+
+    written = self_improve_with(
+        EngineConfig(),
+        resolve_student(model),
+        StudentConfig(),
+        "",
+        task,
+        [problem.question for problem in problems],
+        [0] * len(problems),  # greedy decoding reads no seed
+        temperature=0.0,
+        max_new_tokens=max_new_tokens,
+        max_improvements=max_improvements,
+        batch_tokens=EvaluateConfig().batch_tokens,
+        progress=lambda done, total: progress("answers", done, total),
+    )
+    return answer_rows(task, problems, written)
+
+
+def forced(
+    model: str | None, task: str, problems: list[Problem], rows: list[dict[str, Any]], max_new_tokens: int
+) -> dict[str, float | int | None]:
+    """What it can do when it is made to (`lm.skills`), on its first attempts in `rows`. Raises ConfigError."""
+    from tripost_core.lm.skills import skills
+    from tripost_core.lm.student import load_student
+
+    if model is None:
+        raise ConfigError("--skills measures a model that is loaded here, so it goes with --model.")
+    attempts = [row["turns"][0]["attempt"] for row in rows]
+    batch_tokens = EvaluateConfig().batch_tokens
+    limits = {"max_new_tokens": max_new_tokens, "batch_tokens": batch_tokens}
+    return skills(load_student(model), task, problems, attempts, **limits)
+
+
+def prompted(
+    config: Path, task: str, problems: list[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
+) -> list[dict[str, Any]]:
+    """Rows of `answers-1` of the expert model that a run config names. Raises ConfigError."""
+    from tripost_core.config_file import load_config
+    from tripost_core.experts.asking import API_KEY
+    from tripost_core.experts.editors import LLMEditor
+    from tripost_core.experts.prompted import prompted_answers
+
+    settings = load_config(config)
+    if settings.expert.kind != "llm":
+        raise ConfigError(f"{config} has no expert model: expert.kind is {settings.expert.kind}.")
+    key = os.environ.get(settings.calls.api_key_env)
+    editor = LLMEditor(settings.expert, task, settings.calls, f"evaluate {task}", {API_KEY: key} if key else {})
+    rows = prompted_answers(editor, problems, max_improvements, progress)
+    figures = editor.figures()
+    print(
+        f"{figures['calls']:.0f} calls, {figures['cache_hits']:.0f} cached, ${figures['cost_usd']:.4f}", file=sys.stderr
+    )
+    return rows

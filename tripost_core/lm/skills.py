@@ -1,0 +1,88 @@
+"""The two skills that self-improvement is made of, each measured alone by forcing it on the student's own attempts.
+
+- judging: `Feedback:` is put after its first attempt, and what it says is compared with the scripted FBK;
+- repairing: after its wrong attempts it is given FBK's own feedback, and its update is judged.
+
+What a student does unasked depends on both and on how often it tries; these do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tripost_core.experts.scripted import load_scripted_expert
+from tripost_core.lm.self_improve import FEEDBACK_HEADER, STOP
+from tripost_core.problems import Problem, load_task
+from tripost_core.problems.base import prompt
+from tripost_core.trajectory import Attempt, Feedback
+
+if TYPE_CHECKING:
+    from tripost_core.lm.student import Student
+
+MAX_FEEDBACK_TOKENS = 256
+
+
+def skills(
+    student: Student,
+    task_name: str,
+    problems: Sequence[Problem],
+    first_attempts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_tokens: int,
+) -> dict[str, float | int | None]:
+    """`first_attempts`: of the student at these problems, in their order. Shares of 1, None where nothing counts:
+
+    - `n`, `num_wrong`: attempts, and those that FBK calls wrong (a lucky one is);
+    - `verdict`: right about whether the attempt is wrong; `always_wrong`: what saying so each time would get;
+    - `found`: of the wrong attempts, called wrong; `step`: and the right step named; `false_alarms`: of the right ones;
+    - `repaired`: of the wrong attempts, mended when told FBK's feedback; `kept`: with the lines before the error kept.
+
+    Raises ConfigError for a task without a scripted expert.
+    """
+    from tripost_core.lm.generate import sample
+
+    task, expert = load_task(task_name), load_scripted_expert(task_name)
+    write = partial(sample, student, temperature=0.0, batch_tokens=batch_tokens)
+    heads = [f"{prompt(task, p.question)}\n{a}{FEEDBACK_HEADER}" for p, a in zip(problems, first_attempts, strict=True)]
+    said = write(heads, [0] * len(heads), max_new_tokens=MAX_FEEDBACK_TOKENS, stop=STOP)
+    sentences = [Feedback.parse(completion.text.partition("\n")[0]) for completion in said]
+    verdicts = [expert.feedback(p, a) for p, a in zip(problems, first_attempts, strict=True)]
+    wrong = [i for i, verdict in enumerate(verdicts) if not verdict.correct]
+    right = [i for i, verdict in enumerate(verdicts) if verdict.correct]
+    told = {i: verdicts[i].sentence(first_attempts[i]) for i in wrong}
+    header = f"\nUpdated {task.answer_header}"
+    updates = write(
+        [f"{heads[i]} {told[i]}{header}" for i in wrong],
+        [0] * len(wrong),
+        max_new_tokens=max_new_tokens,
+        stop=FEEDBACK_HEADER,
+    )
+    repaired = kept = 0
+    for i, completion in zip(wrong, updates, strict=True):
+        updated = completion.text.removesuffix(FEEDBACK_HEADER).strip("\n")
+        step = Feedback.parse(told[i]).error_step
+        untouched = Attempt.parse(first_attempts[i]).untouched(step) if step else ()
+        kept += Attempt.parse(updated).steps[: len(untouched)] == untouched
+        repaired += expert.feedback(problems[i], updated).correct
+    alarms = [i for i in range(len(problems)) if sentences[i].error_step is not None]
+    found = [i for i in alarms if i in told]
+    named = [i for i in found if sentences[i].error_step == verdicts[i].error_step]
+    agreed = len(found) + sum(sentences[i].terminal for i in right)
+
+    def share(count: int, of: int) -> float | None:
+        return count / of if of else None
+
+    return {
+        "n": len(problems),
+        "num_wrong": len(wrong),
+        "verdict": share(agreed, len(problems)),
+        "always_wrong": share(len(wrong), len(problems)),
+        "found": share(len(found), len(wrong)),
+        "step": share(len(named), len(wrong)),
+        "false_alarms": share(len(alarms) - len(found), len(right)),
+        "repaired": share(repaired, len(wrong)),
+        "kept": share(kept, len(wrong)),
+    }
