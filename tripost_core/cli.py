@@ -96,6 +96,9 @@ def evaluate(
         bool,
         typer.Option("--skills", help="also its judging and repairing, each forced and compared with the script"),
     ] = False,
+    checks: Annotated[
+        bool, typer.Option("--checks", help="with --skills: the feedback it is told works its checks out")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy by subtask, SI.Freq, SI.Contrib, repaired and harm of a model, by greedy decoding.
@@ -134,7 +137,7 @@ def evaluate(
         else:
             assert model is not None
             rows = answered(model, task, problems, max_new_tokens, max_improvements, progress)
-        skilled = forced(model, task, problems, rows, max_new_tokens) if skills else {}
+        skilled = forced(model, task, problems, rows, max_new_tokens, checks) if skills else {}
     result = evaluate_rows(rows)
     if as_json:
         about = {"model": model or str(expert), "task": task, "eval": result}

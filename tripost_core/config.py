@@ -137,6 +137,9 @@ class ExpertConfig(_Model):
     mistake_rate: float = Field(
         0.0, ge=0, le=1, description="script: share of judgements and repairs that are wrong on purpose"
     )
+    checks: bool = Field(
+        False, description="script: feedback works its checks out before its verdict (arithmetic, words)"
+    )
     max_rounds: int = Field(5, ge=1, description="improvements of one attempt before it is discarded")
     model: str = Field("", description="llm: the model's name at the endpoint")
     base_url: str = Field("https://api.openai.com/v1", description="llm: of the endpoint, with /v1 where it has one")
@@ -164,6 +167,8 @@ class ExpertConfig(_Model):
             raise ValueError("kind is llm, so model has to name one")
         if self.kind == "llm" and self.mistake_rate > 0:
             raise ValueError("mistake_rate belongs to kind script")
+        if self.kind == "llm" and self.checks:
+            raise ValueError("checks belong to kind script")
         if self.kind == "script" and self.rationales == "expert":
             raise ValueError("rationales: expert belongs to kind llm")
         if self.api == "azure" and not self.api_version:
@@ -172,7 +177,7 @@ class ExpertConfig(_Model):
 
     def results_part(self) -> dict[str, Any]:
         """What can change a row: of a script nothing of what belongs to a model, so its keys do not depend on it."""
-        script = {"kind", "mistake_rate", "max_rounds"}
+        script = {"kind", "mistake_rate", "max_rounds", *(["checks"] if self.checks else [])}
         return self.model_dump(mode="json", include=script if self.kind == "script" else None)
 
 

@@ -46,7 +46,7 @@ def answered(
 
 
 def forced(
-    model: str | None, task: str, problems: list[Problem], rows: list[dict[str, Any]], max_new_tokens: int
+    model: str | None, task: str, problems: list[Problem], rows: list[dict[str, Any]], max_new_tokens: int, checks: bool
 ) -> dict[str, float | int | None]:
     """What it can do when it is made to (`lm.skills`), on its first attempts in `rows`. Raises ConfigError."""
     from tripost_core.lm.skills import skills
@@ -56,7 +56,7 @@ def forced(
         raise ConfigError("--skills measures a model that is loaded here, so it goes with --model.")
     attempts = [row["turns"][0]["attempt"] for row in rows]
     batch_tokens = EvaluateConfig().batch_tokens
-    limits = {"max_new_tokens": max_new_tokens, "batch_tokens": batch_tokens}
+    limits = {"max_new_tokens": max_new_tokens, "batch_tokens": batch_tokens, "checks": checks}
     return skills(load_student(model), task, problems, attempts, **limits)
 
 

@@ -137,7 +137,7 @@ class RunPlan:
             "balance",
             f"{name}/balance",
             config=self.config.balance.model_dump(mode="json"),
-            params={"iteration": iteration},
+            params={"iteration": iteration, **({"checks": True} if self.config.expert.checks else {})},
             inputs={"problems": problems, **{f"triplets-{i}": ref for i, ref in enumerate(triplets, 1)}},
         )
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from tripost_core.buffers import Row, canonical_json
 from tripost_core.config import BalanceConfig
-from tripost_core.editing import CORRECT
+from tripost_core.editing import CORRECT, problem_of
+from tripost_core.experts.base import Expert, Verdict
 from tripost_core.problems.base import Task, prompt
 from tripost_core.schemas import SCHEMAS
 from tripost_core.trajectory import Attempt, Feedback, terminal_feedback
@@ -156,15 +157,27 @@ def triplet_segments(task: Task, triplet: Row) -> Segments:
     return segments(task, triplet["question"], triplet["attempt"], triplet["feedback"], triplet["updated"])
 
 
-def gold_rows(problems: Iterable[Row], task: Task, iteration: int, with_feedback: bool) -> list[Row]:
-    """The gold rationales of rows of `problems-1`: as x_T with terminal feedback, or (ft rationale) without."""
+def gold_rows(
+    problems: Iterable[Row], task: Task, iteration: int, with_feedback: bool, expert: Expert | None = None
+) -> list[Row]:
+    """The gold rationales of rows of `problems-1`: as x_T with terminal feedback, or (ft rationale) without.
+
+    `expert`: whose feedback it is; None: the plain sentence.
+    """
     rows = []
     for problem in problems:
         rationale = problem["rationale"]
-        feedback = terminal_feedback(Attempt.parse(rationale)) if with_feedback else None
+        feedback = _on_gold(problem, expert) if with_feedback else None
         parts = segments(task, problem["question"], rationale, feedback)
         rows.append(training_row("gold", X_T, problem["problem_id"], None, iteration, parts))
     return rows
+
+
+def _on_gold(problem: Row, expert: Expert | None) -> str:
+    rationale = problem["rationale"]
+    verdict = Verdict(True) if expert is None else expert.feedback(problem_of(problem), rationale)
+    # A rationale of a file that a script finds fault with is gold all the same.
+    return verdict.sentence(rationale) if verdict.correct else terminal_feedback(Attempt.parse(rationale))
 
 
 def stable_id(*parts: Any) -> str:
@@ -195,7 +208,13 @@ def _text(parts: Iterable[dict[str, str]]) -> str:
 
 
 def balance(
-    triplets: Sequence[Row], problems: Sequence[Row], task: Task, config: BalanceConfig, seed: int, iteration: int
+    triplets: Sequence[Row],
+    problems: Sequence[Row],
+    task: Task,
+    config: BalanceConfig,
+    seed: int,
+    iteration: int,
+    expert: Expert | None = None,
 ) -> list[Row]:
     """The training rows of an iteration, from the kept triplets and the gold rationales of `problems`.
 
@@ -203,9 +222,10 @@ def balance(
     down. The correct bucket is drawn evenly from direct and repaired answers as far as both last. Gold that says what
     a drawn answer says already comes last. `auto`: every triplet, and gold as many as x_T. `replay` decides whether
     triplets of earlier iterations count; equal ones count once. The result does not depend on the order of the inputs.
+    `expert`: whose terminal feedback gold gets; None: the plain sentence.
     """
     improvements, direct, repaired = pools(triplets, config, seed, iteration)
-    gold = _ranked_rows(gold_rows(problems, task, iteration, with_feedback=True), seed, iteration)
+    gold = _ranked_rows(gold_rows(problems, task, iteration, with_feedback=True, expert=expert), seed, iteration)
     num_correct = len(direct) + len(repaired)
     if config.auto:
         drawn = improvements + direct + repaired

@@ -26,4 +26,8 @@ def load_expert(config: ExpertConfig | Mapping[str, Any], task: TaskReference, s
 
     checked = config if isinstance(config, ExpertConfig) else ExpertConfig.model_validate(dict(config))
     expert = load_scripted_expert(task)
+    if checked.checks:
+        from tripost_core.experts.checks import CheckingExpert
+
+        expert = CheckingExpert(expert, task)
     return FallibleExpert(expert, checked.mistake_rate, seed) if checked.mistake_rate > 0 else expert

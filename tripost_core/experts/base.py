@@ -24,14 +24,18 @@ class Verdict:
     error_segment: str | None = None
     error_class: str | None = None
     reason: str | None = None
+    checks: str = ""
+    """What was worked out to see this, in front of the sentence (`experts.checks`)."""
 
     def sentence(self, attempt: str) -> str:
         """The feedback line's text (without `Feedback: `)."""
         parsed = Attempt.parse(attempt)
         if self.correct:
-            return terminal_feedback(parsed)
-        assert self.error_step is not None and self.reason is not None, self
-        return error_feedback(parsed, self.error_step, self.error_segment, self.reason)
+            said = terminal_feedback(parsed)
+        else:
+            assert self.error_step is not None and self.reason is not None, self
+            said = error_feedback(parsed, self.error_step, self.error_segment, self.reason)
+        return f"{self.checks} {said}" if self.checks else said
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def _other_step(attempt: Attempt, verdict: Verdict, rng: random.Random) -> Verdi
     if not others:
         return None
     step = rng.choice(others)
-    return replace(verdict, error_step=step.header, error_segment=_some_part(step, rng))
+    return replace(verdict, error_step=step.header, error_segment=_some_part(step, rng), checks="")
 
 
 def _other_segment(attempt: Attempt, verdict: Verdict, rng: random.Random) -> Verdict | None:

@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tripost_core.experts import load_expert
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import Problem, load_task, prompt
 from tripost_core.problems.partition import PRETRAINING_SHARE, is_pretraining_question
-from tripost_core.trajectory import Attempt, error_feedback, label, terminal_feedback
+from tripost_core.trajectory import Attempt, error_feedback, label
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,13 +52,15 @@ class Document:
 @dataclass(frozen=True, slots=True)
 class Source:
     """One ingredient of a mixture: documents of one kind from one seen subtask. `weight`: share of the documents,
-    relative to the other sources. `operands`: only expressions whose groups have so many (arithmetic)."""
+    relative to the other sources. `operands`: only expressions whose groups have so many (arithmetic). `checks`: of
+    revisions, feedback that works its checks out."""
 
     task: str
     subtask: str
     kind: Kind
     weight: float
     operands: int | None = None
+    checks: bool = False
 
 
 def mix(sources: Sequence[Source], n: int, seed: str) -> list[Document]:
@@ -78,7 +81,7 @@ def draw(source: Source, n: int, seed: int) -> list[Document]:
     documents: list[Document] = []
     while len(documents) < n:
         for problem in pretraining_problems(source.task, source.subtask, n - len(documents), rng, source.operands):
-            document = _MAKERS[source.kind](problem, rng)
+            document = make(source, problem, rng)
             if document is not None:
                 documents.append(document)
     return documents
@@ -166,17 +169,17 @@ def step_feedback(problem: Problem, rng: random.Random) -> Document | None:
     return None
 
 
-def revision(problem: Problem, rng: random.Random) -> Document | None:
+def revision(problem: Problem, rng: random.Random, checks: bool = False) -> Document | None:
     """A whole attempt, the feedback on it and, where that names a mistake, the repair; None where none was planted.
 
     Two of three attempts carry a planted mistake; the others are the gold rationale with terminal feedback.
     """
-    task, expert = load_task(problem.task), load_scripted_expert(problem.task)
+    task, expert = load_task(problem.task), load_expert({"checks": checks}, problem.task, 0)
     head = prompt(task, problem.question)
     if rng.random() < 1 / 3:
         rationale = problem.rationale or task.rationale(problem.question)
         body = f"{head}\n{rationale}"
-        text = f"{body}{FEEDBACK} {terminal_feedback(Attempt.parse(rationale))}"
+        text = f"{body}{FEEDBACK} {expert.feedback(problem, rationale).sentence(rationale)}"
         untrained = ((0, len(head)), (len(body), len(body) + len(FEEDBACK)))
         return Document(problem.task, "revision", problem.question, text, untrained)
     for error_class in rng.sample(error_classes(problem.task), 4):
@@ -200,11 +203,15 @@ def revision(problem: Problem, rng: random.Random) -> Document | None:
     return None
 
 
-_MAKERS: dict[Kind, Callable[[Problem, random.Random], Document | None]] = {
-    "gold": lambda problem, _: gold(problem),
-    "step_feedback": step_feedback,
-    "revision": revision,
-}
+def make(source: Source, problem: Problem, rng: random.Random) -> Document | None:
+    """A document of the source's kind about one problem; None where the problem has no place for a mistake."""
+    match source.kind:
+        case "gold":
+            return gold(problem)
+        case "step_feedback":
+            return step_feedback(problem, rng)
+        case "revision":
+            return revision(problem, rng, source.checks)
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

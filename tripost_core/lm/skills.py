@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tripost_core.experts.scripted import load_scripted_expert
+from tripost_core.experts import load_expert
 from tripost_core.lm.self_improve import FEEDBACK_HEADER, STOP
 from tripost_core.problems import Problem, load_task
 from tripost_core.problems.base import prompt
@@ -21,7 +21,7 @@ from tripost_core.trajectory import Attempt, Feedback
 if TYPE_CHECKING:
     from tripost_core.lm.student import Student
 
-MAX_FEEDBACK_TOKENS = 256
+MAX_FEEDBACK_TOKENS = 512
 
 
 def skills(
@@ -32,6 +32,7 @@ def skills(
     *,
     max_new_tokens: int,
     batch_tokens: int,
+    checks: bool = False,
 ) -> dict[str, float | int | None]:
     """`first_attempts`: of the student at these problems, in their order. Shares of 1, None where nothing counts:
 
@@ -40,11 +41,11 @@ def skills(
     - `found`: of the wrong attempts, called wrong; `step`: and the right step named; `false_alarms`: of the right ones;
     - `repaired`: of the wrong attempts, mended when told FBK's feedback; `kept`: with the lines before the error kept.
 
-    Raises ConfigError for a task without a scripted expert.
+    `checks`: the feedback that is told works its checks out. Raises ConfigError for a task without a scripted expert.
     """
     from tripost_core.lm.generate import sample
 
-    task, expert = load_task(task_name), load_scripted_expert(task_name)
+    task, expert = load_task(task_name), load_expert({"checks": checks}, task_name, 0)
     write = partial(sample, student, temperature=0.0, batch_tokens=batch_tokens)
     heads = [f"{prompt(task, p.question)}\n{a}{FEEDBACK_HEADER}" for p, a in zip(problems, first_attempts, strict=True)]
     said = write(heads, [0] * len(heads), max_new_tokens=MAX_FEEDBACK_TOKENS, stop=STOP)

@@ -7,14 +7,16 @@ from collections import Counter
 from tripost_core.buffers import Row, read_rows
 from tripost_core.config import BalanceConfig
 from tripost_core.errors import DataError
+from tripost_core.experts import load_expert
 from tripost_core.problems import load_task
 from tripost_core.replay import DIRECT, REPAIRED, balance, gold_rows
 from tripost_core.stages import StageContext, StageResult
 
 
 def run(context: StageContext) -> StageResult:
-    """Config: `BalanceConfig` (nothing at iteration 0); params: `task`, `iteration`; inputs: `problems` and one
-    `triplets-i` per iteration so far. Without triplets: every gold rationale, without feedback (`ft rationale`).
+    """Config: `BalanceConfig` (nothing at iteration 0); params: `task`, `iteration`, `checks` (gold gets feedback with
+    its checks worked out); inputs: `problems` and one `triplets-i` per iteration so far. Without triplets: every gold
+    rationale, without feedback (`ft rationale`).
 
     Metrics: `by_bucket`, `improvement_share` (p), `num_direct`, `num_repaired`.
     """
@@ -33,7 +35,10 @@ def run(context: StageContext) -> StageResult:
         rows = gold_rows(gold, task, iteration, with_feedback=False)
     else:
         config = BalanceConfig.model_validate(context.config)
-        rows = balance(triplets, gold, task, config, context.seed, iteration)
+        expert = None
+        if context.params.get("checks"):
+            expert = load_expert({"checks": True}, context.params["task"], context.seed)
+        rows = balance(triplets, gold, task, config, context.seed, iteration, expert)
     num_in = len(triplets) + len(gold)
     buckets = Counter(row["bucket"] for row in rows)
     origin = {triplet["triplet_id"]: triplet["origin"] for triplet in triplets}

@@ -1,0 +1,127 @@
+"""Feedback that works its checks out: what it says is true, and everything else is as without."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tripost_core.errors import ConfigError
+from tripost_core.experts import load_expert
+from tripost_core.experts.checks import TASKS_WITH_CHECKS
+from tripost_core.experts.checks.multistep_arithmetic import worked_out
+from tripost_core.experts.mistakes import error_classes, plant
+from tripost_core.experts.scripted import load_scripted_expert
+from tripost_core.problems import load_task
+from tripost_core.replay import gold_rows
+from tripost_core.stages.problems import problem_row
+from tripost_core.trajectory import Feedback
+
+_EQUATION = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        ((-6, "*", 34), "-6 * 34: 6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204, so -204"),
+        ((21, "-", -49), "21 - -49: 49 + 20 = 69, 69 + 1 = 70"),
+        ((48, "-", 29), "48 - 29: 48 - 20 = 28, 28 - 9 = 19"),
+        ((-28, "-", -8), "-28 - -8: 28 - 8 = 20, so -20"),
+        ((13, "+", 7), "13 + 7 = 20"),
+        ((7, "*", -8), None),
+        ((0, "-", 32), None),
+        ((1, "*", -45), None),
+        ((10**7, "+", 5), None),
+    ],
+)
+def test_an_operation_worked_out(operation, text):
+    assert worked_out(*operation) == text
+
+
+@given(st.integers(-99_999, 99_999), st.sampled_from("+-*"), st.integers(-99_999, 99_999))
+def test_every_step_of_the_working_is_true_and_it_ends_in_the_result(left, operator, right):
+    text = worked_out(left, operator, right)
+    result = {"+": left + right, "-": left - right, "*": left * right}[operator]
+    if text is None:
+        assert min(abs(left), abs(right)) < 10 and (operator != "*" or min(abs(left), abs(right)) < 2 or max(
+            abs(left), abs(right)) < 10)  # fmt: skip
+        return
+    for a, sign, b, c in _EQUATION.findall(text):
+        assert {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[sign] == int(c)
+    assert int(text.rpartition(" ")[2]) == result
+
+
+@pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)
+def test_verdicts_and_repairs_are_those_without_checks(task_name):
+    task, plain = load_task(task_name), load_scripted_expert(task_name)
+    expert = load_expert({"checks": True}, task_name, 0)
+    assert expert.name == f"{plain.name}-checks"
+    rng, worked = random.Random(7), 0
+    for subtask in [s.name for s in task.subtasks if s.seen]:
+        for problem in task.generate(subtask, 25, 3):
+            attempts = [task.rationale(problem.question)]
+            for error_class in error_classes(task_name):
+                if (planted := plant(problem, error_class, rng)) is not None:
+                    attempts.append(planted.attempt)
+            for attempt in attempts:
+                with_checks, without = expert.feedback(problem, attempt), plain.feedback(problem, attempt)
+                sentence = with_checks.sentence(attempt)
+                assert sentence.endswith(without.sentence(attempt)) and "\n" not in sentence
+                said, meant = Feedback.parse(sentence), Feedback.parse(without.sentence(attempt))
+                assert (said.terminal, said.error_step, said.error_segment, said.reason) == (
+                    meant.terminal, meant.error_step, meant.error_segment, meant.reason,
+                )  # fmt: skip
+                worked += bool(with_checks.checks)
+                assert expert.improve(problem, attempt, sentence) == plain.improve(problem, attempt, sentence)
+                for a, sign, b, c in _EQUATION.findall(with_checks.checks):
+                    assert eval(f"{a} {sign} {b}") == int(c)
+    assert worked > 300
+
+
+def test_arithmetic_checks_end_with_the_operation_that_is_wrong():
+    task, expert = load_task("multistep_arithmetic"), load_expert({"checks": True}, "multistep_arithmetic", 0)
+    problem = task.parse_question("((7 * -2 - -8) * (7 * 5 - 1)) =")
+    attempt = task.rationale(problem.question).replace("(-6 * 34) = -204", "(-6 * 34) = -240").replace("-204.", "-240.")
+    verdict = expert.feedback(problem, attempt)
+    assert verdict.checks == (
+        "(2) -14 - -8: 14 - 8 = 6, so -6. (3) 35 - 1 = 34. "
+        "(4) -6 * 34: 6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204, so -204."
+    )
+    assert expert.feedback(problem, task.rationale(problem.question)).correct
+
+
+def test_word_checks_count_the_words_that_a_step_has_to_list():
+    task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
+    problem = task.parse_question("Sort the following words alphabetically:\nList: pie elder plum")
+    right = task.rationale(problem.question)
+    assert expert.feedback(problem, right).checks == (
+        '(2) "pie" 1, "elder" 1, "plum" 1. (3.1) "pie" 1, "plum" 1. (3.2) "pie" 1, "plum" 1. '
+        '(4) "pie" 1, "elder" 1, "plum" 1.'
+    )
+    wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
+    assert expert.feedback(problem, wrong).checks == '(2) "pie" 2, "elder" 1, "plum" 0.'
+
+
+def test_gold_gets_the_same_kind_of_feedback():
+    task = load_task("multistep_arithmetic")
+    expert = load_expert({"checks": True}, task.name, 0)
+    rows = [problem_row(p) for p in task.generate("l3-4d2", 6, 1)]
+    rows = [{**row, "rationale": task.rationale(row["question"])} for row in rows]
+    plain, worked = (gold_rows(rows, task, 1, with_feedback=True, expert=e) for e in (None, expert))
+    for row, other in zip(plain, worked, strict=True):
+        short, long = row["segments"][-1]["text"], other["segments"][-1]["text"]
+        assert long.endswith(short.removeprefix("\nFeedback: ")) and len(long) > len(short)
+
+
+@pytest.mark.parametrize("config", [{"kind": "llm", "model": "m", "checks": True}])
+def test_a_model_has_none(config):
+    from tripost_core.config import ExpertConfig
+
+    with pytest.raises(ValueError, match="checks belong to kind script"):
+        ExpertConfig.model_validate(config)
+
+
+def test_a_task_without_them_is_named():
+    with pytest.raises(ConfigError, match=r"expert\.checks is for scripts of multistep_arithmetic, word_sorting"):
+        load_expert({"checks": True}, "date_understanding", 0)
