@@ -55,9 +55,15 @@ def forced(
     if model is None:
         raise ConfigError("--skills measures a model that is loaded here, so it goes with --model.")
     attempts = [row["turns"][0]["attempt"] for row in rows]
-    batch_tokens = EvaluateConfig().batch_tokens
-    limits = {"max_new_tokens": max_new_tokens, "batch_tokens": batch_tokens, "checks": checks}
-    return skills(load_student(model), task, problems, attempts, **limits)
+    return skills(
+        load_student(model),
+        task,
+        problems,
+        attempts,
+        max_new_tokens=max_new_tokens,
+        batch_tokens=EvaluateConfig().batch_tokens,
+        checks=checks,
+    )
 
 
 def prompted(
