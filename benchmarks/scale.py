@@ -25,10 +25,16 @@ class Constants:
     prefect_event_queue: int = 10_000
     orchestration_seconds_per_stage: float = 0.59
     """2.7 % of the first main job (696 s, 32 stages), server start included."""
-    row_bytes: int = 330
-    """A trajectory, triplet or training row of arithmetic in zstd Parquet, with the shard's own overhead at n = 160."""
-    answer_bytes: int = 3_000
-    """Of the response cache, an answer of some 300 tokens with its index."""
+    trajectory_bytes: int = 383
+    triplet_bytes: int = 231
+    row_bytes: int = 113
+    """In zstd Parquet, arithmetic."""
+    trajectory_object_bytes: int = 4_200
+    triplet_object_bytes: int = 2_100
+    row_object_bytes: int = 3_100
+    """The same as Python objects, which is what the light stages hold."""
+    answer_bytes: int = 4_794
+    """Of the response cache, an answer of 300 tokens with its index."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +127,17 @@ def storage_gib(job: Job, constants: Constants = Constants()) -> float:
     """Of a finished run: fp32 students of every iteration and of the comparison, rows, answers; while a training runs,
     12 bytes a parameter more."""
     students = (2 * job.iterations + 1) * 4 * job.parameters
-    rows = job.prompts * job.samples * job.iterations * 6 * constants.row_bytes
+    trajectories = job.prompts * job.samples * job.iterations
+    # Trajectories are written by generate, by FBK, and by IMP and FBK of one round.
+    rows = trajectories * (4 * constants.trajectory_bytes + 2 * constants.triplet_bytes)
+    rows += trajectories * job.rows_per_prompt * constants.row_bytes
     answers = job.prompts * job.samples * job.iterations * job.calls_per_prompt * constants.answer_bytes
     return (students + rows + answers) / GIB
+
+
+def filter_gib(trajectories: int, constants: Constants = Constants()) -> float:
+    """Of the stage `filter`, which holds a buffer's trajectories and triplets (1.6 each) as Python objects."""
+    return trajectories * (constants.trajectory_object_bytes + 1.6 * constants.triplet_object_bytes) / GIB
 
 
 def task_runs(iterations: int, rounds: int, shards: int = 1) -> int:

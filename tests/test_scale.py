@@ -56,6 +56,16 @@ def test_a_students_storage_is_that_of_a_saved_one(tmp_path):
     assert scale.storage_gib(job) * scale.GIB == pytest.approx(7 * saved, rel=0.15)
 
 
+def test_the_memory_of_a_filter_is_what_the_page_says():
+    assert "a million trajectories takes 7 GiB" in (ROOT / "docs" / "scale.md").read_text()
+    assert round(scale.filter_gib(1_000_000)) == 7
+    constants = scale.Constants()
+    for number in ("4.2 kB", "2.1 kB", "3.1 kB", "383", "231", "113", f"{constants.answer_bytes:,}"):
+        assert number in LOG, number
+    answers = 100_000 * 2.2 * 3 * constants.answer_bytes / 1e9
+    assert round(answers) == 3
+
+
 def test_more_of_anything_never_costs_less():
     for name, factor in (("prompts", 3), ("row_tokens", 2), ("parameters", 2), ("epochs", 2)):
         more = replace(JOB, **{name: getattr(JOB, name) * factor})
