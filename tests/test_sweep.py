@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tripost_core.progress import ProgressDisplay
 from tripost_core.stages import STAGES, StageResult
 from tripost_core.sweep.results import estimate
 from tripost_core.sweep.spec import cells, read_sweep
+
+ROOT = Path(__file__).parents[1]
 
 
 def sweep_file(directory, text, base="task: word_sorting\niterations: 2\n"):
@@ -214,3 +217,10 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(on_this_server, stages,
     stages.calls.clear()
     assert run(path, tmp_path / "out").num_failed == 0
     assert stages.calls == ["lmsi-1/train", "lmsi-1/evaluate"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "sweeps").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_sweeps_that_come_with_the_project_name_their_command_and_make_cells(path, tmp_path):
+    assert path.read_text().startswith(f"# tripost sweep deployments/sweeps/{path.name}\n")
+    spec = read_sweep(path)
+    assert len(cells(spec, path, tmp_path)) == len(spec.seeds) * len(spec.row_names()) > 2
