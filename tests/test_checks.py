@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
 from tripost_core.experts.checks import TASKS_WITH_CHECKS
-from tripost_core.experts.checks.multistep_arithmetic import worked_out
+from tripost_core.experts.checks.multistep_arithmetic import worked_chain, worked_out
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
+from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links, partition
 from tripost_core.replay import gold_rows
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import Feedback
@@ -24,10 +25,10 @@ _EQUATION = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 @pytest.mark.parametrize(
     ("operation", "text"),
     [
-        ((-6, "*", 34), "-6 * 34: 6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204, so -204"),
-        ((21, "-", -49), "21 - -49: 49 + 20 = 69, 69 + 1 = 70"),
-        ((48, "-", 29), "48 - 29: 48 - 20 = 28, 28 - 9 = 19"),
-        ((-28, "-", -8), "-28 - -8: 28 - 8 = 20, so -20"),
+        ((-6, "*", 34), "6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204"),
+        ((21, "-", -49), "49 + 20 = 69, 69 + 1 = 70"),
+        ((48, "-", 29), "48 - 20 = 28, 28 - 9 = 19"),
+        ((-28, "-", -8), "28 - 8 = 20"),
         ((13, "+", 7), "13 + 7 = 20"),
         ((7, "*", -8), None),
         ((0, "-", 32), None),
@@ -44,12 +45,26 @@ def test_every_step_of_the_working_is_true_and_it_ends_in_the_result(left, opera
     text = worked_out(left, operator, right)
     result = {"+": left + right, "-": left - right, "*": left * right}[operator]
     if text is None:
-        assert min(abs(left), abs(right)) < 10 and (operator != "*" or min(abs(left), abs(right)) < 2 or max(
-            abs(left), abs(right)) < 10)  # fmt: skip
+        small, large = sorted((abs(left), abs(right)))
+        assert large < 10 or small < (2 if operator == "*" else 1)
         return
     for a, sign, b, c in _EQUATION.findall(text):
         assert {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[sign] == int(c)
-    assert int(text.rpartition(" ")[2]) == result
+    assert int(text.rpartition(" ")[2]) == abs(result)
+
+
+@given(st.integers(0, 10**6))
+def test_a_worked_chain_is_that_of_a_rationale_with_workings(seed):
+    task = load_task("multistep_arithmetic")
+    (problem,) = task.generate("l3-4d22", 1, seed)
+    symbolic, definitions = partition(problem.question)
+    values = {}
+    for letter, text in definitions.items():
+        links = calculation_links(text, {})
+        assert re.sub(r" \[[^\]]*\]", "", worked_chain(text)) == " = ".join(links)
+        values[letter] = int(links[-1])
+    links = equation_links(symbolic, values)
+    assert re.sub(r" \[[^\]]*\]", "", worked_chain(links[1])) == " = ".join(links[1:])
 
 
 @pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)
@@ -79,14 +94,15 @@ def test_verdicts_and_repairs_are_those_without_checks(task_name):
     assert worked > 300
 
 
-def test_arithmetic_checks_end_with_the_operation_that_is_wrong():
+def test_arithmetic_checks_calculate_the_steps_up_to_the_wrong_one_again():
     task, expert = load_task("multistep_arithmetic"), load_expert({"checks": True}, "multistep_arithmetic", 0)
     problem = task.parse_question("((7 * -2 - -8) * (7 * 5 - 1)) =")
     attempt = task.rationale(problem.question).replace("(-6 * 34) = -204", "(-6 * 34) = -240").replace("-204.", "-240.")
     verdict = expert.feedback(problem, attempt)
     assert verdict.checks == (
-        "(2) -14 - -8: 14 - 8 = 6, so -6. (3) 35 - 1 = 34. "
-        "(4) -6 * 34: 6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204, so -204."
+        "(2) Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) = (-14 - -8) [14 - 8 = 6] = -6. "
+        "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35 - 1 = 34] = 34. "
+        "(4) Then, the final equation is (A * B) = (-6 * 34) [6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204] = -204."
     )
     assert expert.feedback(problem, task.rationale(problem.question)).correct
 

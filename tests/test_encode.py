@@ -84,7 +84,10 @@ def slow_weights(segments, spans, weight_of_role):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @CALM
 @given(
-    segments=SEGMENTS, kind=st.sampled_from(["x_imp", "x_T"]), w=st.sampled_from([1.0, 1.5, 3.0]), masked=st.booleans()
+    segments=SEGMENTS,
+    kind=st.sampled_from(["x_imp", "x_T"]),
+    w=st.sampled_from([1.0, 1.5, 3.0]),
+    masked=st.sampled_from([False, True, "mistake"]),
 )
 @example(segments=[{"role": "prompt", "text": ""}], kind="x_T", w=1.5, masked=False)
 @example(
@@ -183,3 +186,9 @@ def test_what_cannot_be_encoded_is_one_sentence():
     endless.eos_token = None
     with pytest.raises(ModelError, match="end-of-sequence"):
         encode_rows([row("x_T", [{"role": "prompt", "text": "a"}])], endless)
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(False, (1, 1)), ("mistake", (1, 0)), (True, (0, 0))])
+def test_what_of_a_wrong_attempt_is_masked(mask, expected):
+    weights = role_weights("x_imp", 1.5, mask)
+    assert (weights["attempt"], weights["mistake"], weights["feedback"]) == (*expected, 1.5)

@@ -168,12 +168,19 @@ def test_a_missing_step_stands_before_the_first_later_one(text, step, count):
 
 def test_rows_are_the_text_of_the_method_cut_by_role():
     parts = segments(TASK, "How many?", "(1) a\n(Final response) b", "Step.", "(1) c\n(Final response) d")
-    assert [part["role"] for part in parts] == ["prompt", "attempt", "feedback", "improvement"]
+    assert [part["role"] for part in parts] == ["prompt", "mistake", "feedback", "improvement"]  # names no step
     assert "".join(part["text"] for part in parts) == (
         "Q: How many?\nAnswer: Let's think.\n(1) a\n(Final response) b\nFeedback: Step.\n"
         "Updated Answer: Let's think.\n(1) c\n(Final response) d"
     )
     assert parts[0]["text"] == prompt(TASK, "How many?")
+    attempt, told = "(1) a\n(2) b\n(Final response) c", error_feedback(Attempt.parse("(1) a"), "2", "b", "of that")
+    cut = segments(TASK, "How many?", attempt, told, "(1) a\n(2) d")
+    assert [(part["role"], part["text"]) for part in cut[1:3]] == [
+        ("attempt", "\n(1) a"),
+        ("mistake", "\n(2) b\n(Final response) c"),
+    ]
+    assert [part["role"] for part in segments(TASK, "How many?", attempt, told)] == ["prompt", "attempt", "feedback"]
     assert parts[2]["text"].startswith("\nFeedback: ")
 
 
@@ -252,6 +259,25 @@ def test_p_is_exact_and_as_much_as_possible_is_used(num_imp, num_direct, num_rep
     if abs(drawn["direct"] - drawn["repaired"]) > 1:
         scarce = min(("direct", num_direct), ("repaired", num_repaired), key=lambda pair: drawn[pair[0]])
         assert drawn[scarce[0]] == scarce[1]
+
+
+@settings(max_examples=40)
+@given(counts, counts, counts, counts, st.sampled_from([0.0, 0.3, 1.0, 2.5]))
+def test_the_share_of_gold_can_be_another(num_imp, num_direct, num_repaired, num_gold, ratio):
+    triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
+    improvements, correct, used = buckets(balance(triplets, gold, TASK, BalanceConfig(gold_ratio=ratio), 0, 1))
+    assert abs(used - ratio * correct) <= 0.5 + 1e-9 and abs(improvements - 1.5 * correct) <= 0.5 + 1e-9
+    more = correct + 1
+    short = (1.5 * more >= num_imp + 0.5, more > num_direct + num_repaired, ratio * more >= num_gold + 0.5)
+    assert any(short)
+
+
+def test_repaired_attempts_can_be_left_out_as_plain_answers():
+    triplets, gold = stock(30, 8, 30, 40)
+    rows = balance(triplets, gold, TASK, BalanceConfig(repaired=False), 0, 1)
+    assert buckets(rows) == (12, 8, 8)
+    origin = {t["triplet_id"]: t["origin"] for t in triplets}
+    assert {origin[row["triplet_id"]] for row in rows if row["bucket"] == "correct"} == {"direct"}
 
 
 @settings(max_examples=25)

@@ -66,7 +66,9 @@ class TrainConfig(_Model):
     packing: bool = Field(True, description="rows of a micro-batch behind one another instead of padded")
     gradient_checkpointing: bool = Field(False, description="activations computed again, for less memory")
     improvement_weight: float = Field(1.5, gt=0, description="w, on feedback and improvement tokens of x_imp")
-    mask_attempt: bool = Field(False, description="no loss on the wrong attempt of x_imp")
+    mask_attempt: bool | Literal["mistake"] = Field(
+        False, description="no loss on the wrong attempt of x_imp, or on its wrong step and what follows (`mistake`)"
+    )
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     save_every_steps: int = Field(100, ge=1, description="a checkpoint to resume from")
@@ -207,8 +209,10 @@ class BalanceConfig(_Model):
 
     auto: bool = Field(False, description="TriPosT-auto: every x_imp and every x_T, gold as many as x_T (section 3.5)")
     improvement_ratio: float = Field(
-        1.5, gt=0, description="r of improvement : directly correct : gold = r : 1 : 1; p = r / (r + 2)"
+        1.5, gt=0, description="r of improvement : correct : gold = r : 1 : 1; p = r / (r + 2)"
     )
+    gold_ratio: float = Field(1.0, ge=0, description="gold rows for one correct row; the paper's is 1")
+    repaired: bool = Field(True, description="repaired attempts count among the correct, as plain answers")
     replay: Literal["all", "latest"] = Field("all", description="one buffer over the iterations, or the latest only")
     min_improvements: int = Field(60, ge=1, description="fewer x_imp in an iteration end the run")
 

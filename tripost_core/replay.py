@@ -145,12 +145,19 @@ def segments(
     task: Task, question: str, attempt: str, feedback: str | None = None, updated: str | None = None
 ) -> Segments:
     """What the student is trained on, as (role, text); the row's text is the concatenation, BOS and EOS aside."""
-    parts = [("prompt", prompt(task, question)), ("attempt", f"\n{attempt}")]
+    kept = f"\n{attempt}" if feedback is None or updated is None else _kept(attempt, feedback)
+    parts = [("prompt", prompt(task, question)), ("attempt", kept), ("mistake", f"\n{attempt}"[len(kept) :])]
     if feedback is not None:
         parts.append(("feedback", f"\nFeedback: {feedback}"))
     if updated is not None:
         parts.append(("improvement", f"\nUpdated {task.answer_header}\n{updated}"))
-    return [{"role": role, "text": text} for role, text in parts]
+    return [{"role": role, "text": text} for role, text in parts if text]
+
+
+def _kept(attempt: str, feedback: str) -> str:
+    """The lines that a repair leaves as they are, each with the newline before it."""
+    step = Feedback.parse(feedback).error_step
+    return "" if step is None else "".join(f"\n{kept.line}" for kept in Attempt.parse(attempt).untouched(step))
 
 
 def triplet_segments(task: Task, triplet: Row) -> Segments:
@@ -218,7 +225,7 @@ def balance(
 ) -> list[Row]:
     """The training rows of an iteration, from the kept triplets and the gold rationales of `problems`.
 
-    improvement : correct : gold = r : 1 : 1 to the nearest row; where a bucket runs short the others are sampled
+    improvement : correct : gold = r : 1 : g to the nearest row; where a bucket runs short the others are sampled
     down. The correct bucket is drawn evenly from direct and repaired answers as far as both last. Gold that says what
     a drawn answer says already comes last. `auto`: every triplet, and gold as many as x_T. `replay` decides whether
     triplets of earlier iterations count; equal ones count once. The result does not depend on the order of the inputs.
@@ -229,12 +236,13 @@ def balance(
     num_correct = len(direct) + len(repaired)
     if config.auto:
         drawn = improvements + direct + repaired
-        num_gold = num_correct
+        num_gold = round_half_up(config.gold_ratio * num_correct)
     else:
-        num_gold = _bucket_size(len(improvements), min(num_correct, len(gold)), config.improvement_ratio)
-        num_improvements = round_half_up(config.improvement_ratio * num_gold)
-        num_repaired = min(len(repaired), max(num_gold // 2, num_gold - len(direct)))
-        drawn = improvements[:num_improvements] + direct[: num_gold - num_repaired] + repaired[:num_repaired]
+        limits = [(len(improvements), config.improvement_ratio), (num_correct, 1.0), (len(gold), config.gold_ratio)]
+        num = _bucket_size(limits)
+        num_improvements, _, num_gold = (round_half_up(ratio * num) for _, ratio in limits)
+        num_repaired = min(len(repaired), max(num // 2, num - len(direct)))
+        drawn = improvements[:num_improvements] + direct[: num - num_repaired] + repaired[:num_repaired]
     chosen = [_triplet_row(triplet, task) for triplet in drawn]
     said = {_text(row["segments"]) for row in chosen}
     gold.sort(key=lambda row: _text(row["segments"]) in said)  # stable: the drawn order within either part
@@ -260,7 +268,7 @@ def pools(
     return (
         frame.filter(kind=X_IMP).to_dicts(),
         frame.filter(kind=X_T, origin=DIRECT).to_dicts(),
-        frame.filter(kind=X_T, origin=REPAIRED).to_dicts(),
+        frame.filter(kind=X_T, origin=REPAIRED).to_dicts() if config.repaired else [],
     )
 
 
@@ -269,10 +277,10 @@ def round_half_up(value: float) -> int:
     return floor(value + 0.5)
 
 
-def _bucket_size(num_improvements: int, num_others: int, ratio: float) -> int:
-    """The largest n with round(ratio * n) <= num_improvements and n <= num_others."""
-    n = min(num_others, floor((num_improvements + 0.5) / ratio) + 1)
-    while n > 0 and round_half_up(ratio * n) > num_improvements:
+def _bucket_size(limits: Sequence[tuple[int, float]]) -> int:
+    """The largest n with round(ratio * n) <= number for every (number, ratio)."""
+    n = min(floor((number + 0.5) / ratio) + 1 for number, ratio in limits if ratio > 0)
+    while n > 0 and any(round_half_up(ratio * n) > number for number, ratio in limits):
         n -= 1
     return n
 

@@ -78,7 +78,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("problem_id", pa.string()),
             ("triplet_id", pa.string()),  # null for gold
             ("iteration", pa.int32()),
-            # role: prompt | attempt | feedback | improvement; the text is their concatenation, without EOS
+            # role: prompt | attempt | mistake | feedback | improvement; the text is their concatenation, without EOS
             ("segments", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
         ]
     ),

@@ -11,14 +11,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tripost_core.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PROMPT, ATTEMPT, FEEDBACK, IMPROVEMENT = ROLES = ("prompt", "attempt", "feedback", "improvement")
+PROMPT, ATTEMPT, MISTAKE, FEEDBACK, IMPROVEMENT = ROLES = ("prompt", "attempt", "mistake", "feedback", "improvement")
 X_IMP, X_T = KINDS = ("x_imp", "x_T")
 Segment = Mapping[str, str]
 _BATCH_ROWS = 256
@@ -41,13 +41,19 @@ class EncodedRow:
         return sum(weight > 0 for weight in self.weights)
 
 
-def role_weights(kind: str, improvement_weight: float, mask_attempt: bool) -> dict[str, float]:
+Masking = bool | Literal["mistake"]
+"""Of the wrong attempt of x_imp: no, all of it, or what its repair does not keep."""
+
+
+def role_weights(kind: str, improvement_weight: float, mask_attempt: Masking) -> dict[str, float]:
     """The loss weight of each role in a row of this kind (section 2.4); raises DataError for an unknown kind."""
     if kind == X_T:
-        return {PROMPT: 0.0, ATTEMPT: 1.0, FEEDBACK: 1.0, IMPROVEMENT: 1.0}
+        return {PROMPT: 0.0, ATTEMPT: 1.0, MISTAKE: 1.0, FEEDBACK: 1.0, IMPROVEMENT: 1.0}
     if kind == X_IMP:
-        attempt = 0.0 if mask_attempt else 1.0
-        return {PROMPT: 0.0, ATTEMPT: attempt, FEEDBACK: improvement_weight, IMPROVEMENT: improvement_weight}
+        attempt = 0.0 if mask_attempt is True else 1.0
+        mistake = 0.0 if mask_attempt else 1.0
+        weights = {PROMPT: 0.0, ATTEMPT: attempt, MISTAKE: mistake}
+        return {**weights, FEEDBACK: improvement_weight, IMPROVEMENT: improvement_weight}
     raise DataError(f"A training row is of kind {kind!r}, which is none of {', '.join(KINDS)}.")
 
 
@@ -55,7 +61,7 @@ def encode_rows(
     rows: Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     improvement_weight: float = 1.5,
-    mask_attempt: bool = False,
+    mask_attempt: Masking = False,
 ) -> list[EncodedRow]:
     """Rows of schema `rows-1`, in their order, as ids and weights.
 
@@ -125,7 +131,7 @@ def leading_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [bos] if bos is not None and first == [bos] else []
 
 
-def _segment_weights(row: Mapping[str, Any], improvement_weight: float, mask_attempt: bool) -> list[float]:
+def _segment_weights(row: Mapping[str, Any], improvement_weight: float, mask_attempt: Masking) -> list[float]:
     weight_of_role = role_weights(row["kind"], improvement_weight, mask_attempt)
     roles = [segment["role"] for segment in row["segments"]]
     if not roles:

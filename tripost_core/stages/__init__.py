@@ -55,7 +55,7 @@ STAGES: dict[str, Stage] = {
     "feedback": Stage(1, heavy=False),
     "improve": Stage(1, heavy=False),
     "filter": Stage(1, heavy=False),
-    "balance": Stage(1, heavy=False),
+    "balance": Stage(2, heavy=False),
     "train": Stage(1, heavy=True),
     "evaluate": Stage(1, heavy=True),
 }

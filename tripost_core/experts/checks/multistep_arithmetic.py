@@ -1,99 +1,101 @@
-"""Every operation of an attempt that takes more than the multiplication table, worked out by its digits.
+"""Every step calculated again, with each operation that takes more than the multiplication table worked out by digits.
 
-`-6 * 34: 6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204, so -204`. Operations are those of the expression with which a step
-begins, in the order in which they are calculated; the last one is the first whose result the attempt has wrong.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] = -288.
+
+The chain is that of a rationale, so a student that writes attempts can write it; what stands in square brackets is the
+way that the attempt did not take.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from tripost_core.experts.base import Verdict
-from tripost_core.experts.scripted.arithmetic_steps import Chain, read_step
+from tripost_core.experts.scripted.arithmetic_steps import Chain, Partition, read_step
 from tripost_core.problems import expression as ex
 from tripost_core.problems.base import Problem
 from tripost_core.trajectory import Attempt
 
 MAX_DIGITS = 6
 """Larger numbers are not worked with: no attempt at a seen question has them, and the line would not end."""
-_BLAMED = re.compile(r"\((-?\d+) ([-+*]) (-?\d+)\) is -?\d+, not")
+_INNERMOST = re.compile(r"\([^()]*\)")
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
-    """The checks of the steps up to the wrong one, or of all; empty where nothing has to be worked out."""
-    said = []
-    blamed = _BLAMED.search(verdict.reason or "")
-    for step in Attempt.parse(attempt).steps:
-        if step.header is None or not step.header.isdigit():
-            break
-        is_wrong = step.header == verdict.error_step
-        worked = []
-        for left, operator, right in _operations(step.line, step.header):
-            if (text := worked_out(left, operator, right)) is not None:
-                worked.append(text)
-            if is_wrong and blamed and (str(left), operator, str(right)) == blamed.groups():
+    """The steps up to the wrong one, or all, but the first (which calculates nothing), calculated again.
+
+    Ends before a step that cannot be read; definitions and values are the true ones, since a step that is reached has
+    only right ones before it.
+    """
+    steps = [step for step in Attempt.parse(attempt).steps if step.header is not None and step.header.isdigit()]
+    partition = read_step(steps[0]) if steps else None
+    if not isinstance(partition, Partition) or (steps and steps[0].header == verdict.error_step):
+        return ""
+    definitions = {letter.text: text.text for letter, text in partition.definitions}
+    said: list[str] = []
+    try:
+        values = {letter: ex.evaluate(ex.parse(text)) for letter, text in definitions.items()}
+        for step in steps[1:]:
+            chain = read_step(step)
+            if not isinstance(chain, Chain):
                 break
-        if worked:
-            said.append(f"({step.header}) {'; '.join(worked)}.")
-        if is_wrong:
-            break
+            name = chain.parts[0].text
+            if name in definitions:
+                said.append(f"({step.header}) Let's calculate {name} = {worked_chain(definitions[name])}.")
+            else:
+                symbolic = partition.symbolic.text
+                again = worked_chain(ex.replace_letters(symbolic, values))
+                said.append(f"({step.header}) Then, the final equation is {symbolic} = {again}.")
+            if step.header == verdict.error_step:
+                break
+    except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
+        pass
     return " ".join(said)
 
 
+def worked_chain(text: str) -> str:
+    """The links of an expression without letters, as in a rationale, each result with its working before it.
+
+    Raises ExpressionError.
+    """
+    said = link = ex.parenthesise(ex.parse(text))
+    if link != text:
+        said = f"{text} = {link}"
+    while "(" in link:
+        for term in _INNERMOST.findall(link):
+            expression = ex.parse(term)
+            value = ex.evaluate(expression)
+            link = link.replace(term, str(value))
+            working = _working(expression)
+            said += f" [{working}] = {link}" if working else f" = {link}"
+        link = ex.parenthesise(ex.parse(link))
+    return said
+
+
 def worked_out(left: int, operator: str, right: int) -> str | None:
-    """One operation in steps with few digits; None where it is at most one such step itself, or far too large."""
+    """One operation, signs aside, in steps of one digit and zeros; None where it is less than one such step, or far too
+    large."""
     if operator == "-":
-        total, sign_right = left - right, -right
-    else:
-        total, sign_right = (left * right if operator == "*" else left + right), right
-    a, b = abs(left), abs(sign_right)
+        operator, right = "+", -right
+    a, b = abs(left), abs(right)
     if max(a, b) >= 10**MAX_DIGITS:
         return None
     if operator == "*":
         steps = _product(a, b)
-    elif (left < 0) == (sign_right < 0) or not a or not b:
+    elif (left < 0) == (right < 0) or not a or not b:
         steps = _sum(a, b)
     else:
         steps = _difference(max(a, b), min(a, b))
-    if not steps:
+    return ", ".join(steps) or None
+
+
+def _working(expression: ex.Postfix) -> str | None:
+    if len(expression) != 3:
         return None
-    if steps == [f"{left} {operator} {right} = {total}"]:
-        return steps[0]
-    found = int(steps[-1].rpartition(" ")[2])
-    end = f", so {total}" if total != found else ""
-    return f"{left} {operator} {right}: {', '.join(steps)}{end}"
-
-
-def _operations(line: str, header: str) -> Iterator[tuple[int, str, int]]:
-    """Of the first expression without letters in a calculation, in the order of a stack machine."""
-    chain = read_step(Attempt.parse(line).steps[0])
-    if not isinstance(chain, Chain):
-        return
-    for part in chain.parts:
-        try:
-            expression = ex.parse(part.text)
-        except ex.ExpressionError:
-            return
-        if not ex.letters(expression):
-            yield from operations(expression)
-            return
-
-
-def operations(expression: ex.Postfix) -> Iterator[tuple[int, str, int]]:
-    """(left, operator, right) of every operation; ends early where the numbers grow too large."""
-    stack: list[int] = []
-    for token in expression:
-        if isinstance(token, int):
-            stack.append(token)
-        elif token == "~":
-            stack[-1] = -stack[-1]
-        else:
-            right, left = stack.pop(), stack.pop()
-            if max(abs(left), abs(right)) >= 10**MAX_DIGITS:
-                return
-            yield left, token, right
-            stack.append(left * right if token == "*" else left + right if token == "+" else left - right)
+    left, right, operator = expression
+    if not isinstance(left, int) or not isinstance(right, int) or not isinstance(operator, str):
+        return None
+    return worked_out(left, operator, right)
 
 
 def _parts(number: int) -> list[int]:
