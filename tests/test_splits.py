@@ -144,3 +144,19 @@ def test_a_changed_file_has_another_digest(tmp_path):
     write(path, EASY[:2])
     assert file_digests(config) != before
     assert file_digests(DataConfig()) == {}
+
+
+def test_only_some_of_the_seen_subtasks():
+    config = DataConfig(num_train=10, num_test_seen=6, num_test_unseen=4, seen_subtasks=["l3-4d2"])
+    problems = make_splits(load_task("multistep_arithmetic"), config, 0).problems
+    assert {p.subtask for p in problems if p.seen} == {"l3-4d2"}
+    assert sum(p.split == "test" and not p.seen for p in problems) == 4
+
+
+@pytest.mark.parametrize("name", ["l5-6d2", "chess"])
+def test_a_subtask_that_is_not_a_seen_one_is_named(name):
+    config = DataConfig(num_train=10, seen_subtasks=[name])
+    with pytest.raises(DataError, match=f"names '{name}'; the seen subtasks are l3-4d2, l3-4d22"):
+        make_splits(load_task("multistep_arithmetic"), config, 0)
+    with pytest.raises(ValueError, match="goes without it"):
+        DataConfig(preset="paper", seen_subtasks=["l3-4d2"])

@@ -26,11 +26,17 @@ class DataConfig(_Model):
     num_train: int = Field(550, ge=1, description="training questions, spread evenly over the seen subtasks")
     num_test_seen: int = Field(120, ge=0, description="test questions of seen subtasks")
     num_test_unseen: int = Field(240, ge=0, description="test questions of unseen subtasks")
+    seen_subtasks: list[str] = Field(
+        default_factory=list,
+        description="generated seen questions are of these subtasks alone; empty = of all seen ones",
+    )
     train_file: str | None = Field(None, description="questions to train on, instead of generated ones")
     test_file: str | None = Field(None, description="questions to evaluate on, instead of generated ones")
 
     @model_validator(mode="after")
     def _some_test(self) -> DataConfig:
+        if self.preset is not None and self.seen_subtasks:
+            raise ValueError("the preset has its own subtasks, so seen_subtasks goes without it")
         if self.test_file is None and self.preset is None and self.num_test_seen + self.num_test_unseen == 0:
             raise ValueError("num_test_seen and num_test_unseen are both 0, so there is nothing to evaluate on")
         return self

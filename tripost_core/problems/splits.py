@@ -81,6 +81,9 @@ def _sizes(task: Task, config: DataConfig) -> dict[str, Mapping[str, int]]:
     if config.preset == "paper":
         return {split: task.paper_sizes.get(split, {}) for split in (TRAIN, VALIDATION, TEST)}
     seen, unseen = subtask_names(task, seen=True), subtask_names(task, seen=False)
+    if unknown := [name for name in config.seen_subtasks if name not in seen]:
+        raise DataError(f"data.seen_subtasks names {unknown[0]!r}; the seen subtasks are {', '.join(seen)}.")
+    seen = list(config.seen_subtasks) or list(seen)
     test = {**_spread(config.num_test_seen, seen), **_spread(config.num_test_unseen, unseen)}
     return {TRAIN: _spread(config.num_train, seen), VALIDATION: {}, TEST: test}
 
