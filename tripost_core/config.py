@@ -28,7 +28,7 @@ class DataConfig(_Model):
     num_test_unseen: int = Field(240, ge=0, description="test questions of unseen subtasks")
     seen_subtasks: list[str] = Field(
         default_factory=list,
-        description="generated seen questions are of these subtasks alone; empty = of all seen ones",
+        description="generated seen questions are of these alone; empty = of all seen ones",
     )
     train_file: str | None = Field(None, description="questions to train on, instead of generated ones")
     test_file: str | None = Field(None, description="questions to evaluate on, instead of generated ones")
