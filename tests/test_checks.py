@@ -1,5 +1,6 @@
 """Feedback that works its checks out: what it says is true, and everything else is as without."""
 
+import itertools
 import random
 import re
 
@@ -107,16 +108,33 @@ def test_arithmetic_checks_calculate_the_steps_up_to_the_wrong_one_again():
     assert expert.feedback(problem, task.rationale(problem.question)).correct
 
 
-def test_word_checks_count_the_words_that_a_step_has_to_list():
+def test_word_checks_sort_the_steps_up_to_the_wrong_one_again():
     task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
     problem = task.parse_question("Sort the following words alphabetically:\nList: pie elder plum")
     right = task.rationale(problem.question)
+    first = '(2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
     assert expert.feedback(problem, right).checks == (
-        '(2) "pie" 1, "elder" 1, "plum" 1. (3.1) "pie" 1, "plum" 1. (3.2) "pie" 1, "plum" 1. '
-        '(4) "pie" 1, "elder" 1, "plum" 1.'
+        f'{first} (3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
+        '"pie"="i" (9), "plum"="l" (12). (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". '
+        '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
-    assert expert.feedback(problem, wrong).checks == '(2) "pie" 2, "elder" 1, "plum" 0.'
+    assert expert.feedback(problem, wrong).checks == first
+
+
+@pytest.mark.parametrize("subtask", ["2-3", "4-7"])
+def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask):
+    task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
+    for problem in task.generate(subtask, 40, 9):
+        rationale = task.rationale(problem.question)
+        said = expert.feedback(problem, rationale).checks
+        plain = re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said)
+        assert plain == " ".join(rationale.split("\n")[1:-1])
+        for working in re.findall(r"\[([-0-9; ]*)\]", said):
+            lists = [[int(n) for n in text.split(" ")] for text in working.split("; ")]
+            assert all(numbers == sorted(set(numbers)) for numbers in lists)
+            assert [len(numbers) for numbers in lists] == list(range(1, len(lists) + 1))
+            assert all(set(a) < set(b) for a, b in itertools.pairwise(lists))
 
 
 def test_gold_gets_the_same_kind_of_feedback():

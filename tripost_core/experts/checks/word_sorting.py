@@ -1,8 +1,9 @@
-"""How often each word that a step has to list stands in it.
+"""Every step sorted again, each list of numbers built up one number at a time.
 
-    (2) "risked" 1, "redecorates" 1, "rinse" 2. (3.1) "sparing" 1, "shops" 0.
+    (2) [18; 2 18; 2 13 18] We now have: (2) "beads" < (13) "murmurs" < (18) "reassembling".
 
-A list that has lost a word or has one twice looks like any other list; whether a given word is in it does not.
+To write down a sorted list at once a student has to find the next smallest number over and over, and finds some twice;
+to put one number into a list that is sorted already is less.
 """
 
 from __future__ import annotations
@@ -11,39 +12,44 @@ import re
 
 from tripost_core.experts.base import Verdict
 from tripost_core.problems.base import Problem
-from tripost_core.problems.word_sorting import question_words
+from tripost_core.problems.word_sorting import TASK
 from tripost_core.trajectory import Attempt
 
-_QUOTED = re.compile(r'"([^"\s]+)"')
-_LISTS = re.compile(r"\b(?:we now have|hence)\b", re.IGNORECASE)
-_SUBPART = re.compile(r"\bsort this subpart \[([^\]]*)\]", re.IGNORECASE)
-MAX_LINE_CHARS = 2_000
+_NUMBER = re.compile(r'"="[^"]*" \((-?\d+)\)')
+_GROUPS = "We now have: "
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
-    """The counts of the listing steps up to the wrong one, or of all."""
-    words = question_words(problem.question)
-    subparts: dict[str, list[str]] = {}
-    said = []
-    for step in Attempt.parse(attempt).steps:
-        if step.header is None or not step.header[0].isdigit() or len(step.line) > MAX_LINE_CHARS:
+    """The steps of the rationale up to the wrong one, or all, but the first (which sorts nothing).
+
+    Ends before a step that the attempt does not have: what is wrong with it then is not in a list.
+    """
+    headers = {step.header for step in Attempt.parse(attempt).steps}
+    if verdict.error_step == "1":
+        return ""
+    said: list[str] = []
+    numbers: list[int] = []
+    for step in Attempt.parse(TASK.rationale(problem.question)).steps:
+        if step.header is None or not step.header[0].isdigit() or step.header not in headers:
             break
-        if match := _SUBPART.search(step.line):
-            subparts[step.header] = _QUOTED.findall(match[1])
-        elif _LISTS.search(step.line):
-            found = _QUOTED.findall(step.line)
-            expected = list(dict.fromkeys(_expected(step.header, words, subparts)))
-            counts = [f'"{word}" {found.count(word)}' for word in expected]
-            said.append(f"({step.header}) {', '.join(counts)}.")
+        if step.header != "1":
+            line = step.line
+            if step.body.startswith(_GROUPS):
+                line = f"({step.header}) [{'; '.join(_insertions(numbers))}] {step.body}"
+            said.append(line)
+        if found := _NUMBER.findall(step.line):
+            numbers = [int(number) for number in found]
         if step.header == verdict.error_step:
             break
     return " ".join(said)
 
 
-def _expected(header: str, words: list[str], subparts: dict[str, list[str]]) -> list[str]:
-    """The words of the subpart that was opened by the nearest step above it: (3.2) or (3) for (3.2.1)."""
-    while "." in header:
-        header = header.rpartition(".")[0]
-        if header in subparts:
-            return subparts[header]
-    return words
+def _insertions(numbers: list[int]) -> list[str]:
+    """Of 18, 2, 13: `18`, `2 18`, `2 13 18`; a number that is there already makes no new list."""
+    lists: list[str] = []
+    known: set[int] = set()
+    for number in numbers:
+        if number not in known:
+            known.add(number)
+            lists.append(" ".join(str(n) for n in sorted(known)))
+    return lists
