@@ -16,7 +16,7 @@ from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.lm.corpus import FEEDBACK, encode, gold, mix, pretraining_problems, revision, step_feedback
 from tripost_core.lm.muon import Muon, orthogonalised
 from tripost_core.lm.presets import PRESETS
-from tripost_core.lm.pretrain import pretrain
+from tripost_core.lm.pretrain import build_model, pretrain
 from tripost_core.lm.self_improve import parse_turns
 from tripost_core.lm.student import load_student
 from tripost_core.lm.tokenizer import build_tokenizer
@@ -248,7 +248,7 @@ def test_learning_rate_warms_up_and_ends_at_zero(name):
     preset = PRESETS[name]
     factors = [preset.lr_factor(step) for step in range(preset.steps)]
     assert all(0 < factor <= 1 for factor in factors)
-    assert factors[0] == pytest.approx(1 / preset.warmup_steps)
+    assert factors[0] == pytest.approx(preset.phases[0].lr_factors[0] / preset.warmup_steps)
     assert preset.lr_factor(preset.steps) == 0
     assert factors[-1] < 2 * max(phase.lr_factors[0] for phase in preset.phases) / preset.phases[-1].steps + 1e-9
 
@@ -295,3 +295,14 @@ def _trained_text(document, tokenizer, end=None):
     _, labels = encode(document, tokenizer)
     spans = [span for span, label_ in zip(offsets, labels[1:-1], strict=True) if label_ != -100]
     return "".join(document.text[a:b] for a, b in spans if end is None or b <= end)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.start])
+def test_a_preset_that_goes_on_begins_with_its_start(name):
+    preset = PRESETS[name]
+    model, start = build_model(preset, 0), load_student(preset.start, "cpu", torch.float32).model
+    for (key, mine), theirs in zip(model.state_dict().items(), start.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), key
+    documents = mix(preset.phases[0].sources, 40, "test")
+    assert {document.kind for document in documents} == {"gold", "revision"}
+    assert len({document.task for document in documents}) == 1

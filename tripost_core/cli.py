@@ -54,7 +54,9 @@ def oracle(
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="directory of the new student; must not hold one yet")],
-    preset: Annotated[str, typer.Option(help="tiny (shipped; about an hour on 2 cores) or debug (seconds)")] = "tiny",
+    preset: Annotated[
+        str, typer.Option(help="tiny (shipped; two hours on 2 cores), arithmetic-checks, word-checks, debug")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(help="of weights and documents")] = 0,
 ) -> None:
     """Train a small Llama from scratch on scripted rationales and judgements of single steps.

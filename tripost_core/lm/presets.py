@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tripost_core.lm.corpus import Source
 
@@ -37,6 +37,8 @@ class Preset:
     evaluate_every: int
     evaluate_questions: int
     phases: tuple[Phase, ...]
+    start: str | None = None
+    """A built-in student of this shape whose weights it begins with; None: from scratch."""
 
     @property
     def steps(self) -> int:
@@ -97,30 +99,53 @@ def _mix(
     )
 
 
-PRESETS = {
-    "tiny": Preset(
-        batch_documents=16,
-        layers=4,
-        width=128,
-        mlp_width=384,
-        heads=4,
-        context_length=4096,
-        muon_lr=0.02,
-        adamw_lr=4e-3,
-        warmup_steps=50,
-        log_every=25,
-        evaluate_every=400,
-        evaluate_questions=48,
-        phases=(
-            Phase(600, _mix(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
-            Phase(700, _mix(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
-            Phase(2000, _mix(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
-            Phase(700, _mix(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
-            Phase(2400, _mix(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
-            Phase(160, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.1, 0.7)),
-            Phase(4640, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.7, 0)),
-        ),
+def _going_on(sources: tuple[Source, ...], steps: int) -> tuple[Phase, ...]:
+    """A cycle of the learning rate for a student that has been trained before."""
+    warmup = steps // 20
+    return (Phase(warmup, sources, (0.1, 0.6)), Phase(steps - warmup, sources, (0.6, 0)))
+
+
+_ARITHMETIC_CHECKS = (
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 3),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 4),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.35, 3, checks=True),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.35, 4, checks=True),
+)
+_WORD_CHECKS = (
+    Source(SORTING, "2-3", "gold", 0.10),
+    Source(SORTING, "4-7", "gold", 0.20),
+    Source(SORTING, "2-3", "revision", 0.20, checks=True),
+    Source(SORTING, "4-7", "revision", 0.50, checks=True),
+)
+
+_TINY = Preset(
+    batch_documents=16,
+    layers=4,
+    width=128,
+    mlp_width=384,
+    heads=4,
+    context_length=4096,
+    muon_lr=0.02,
+    adamw_lr=4e-3,
+    warmup_steps=50,
+    log_every=25,
+    evaluate_every=400,
+    evaluate_questions=48,
+    phases=(
+        Phase(600, _mix(short=0.50, long=0.05, words=0.20, dates=0.15, orders=0.10), (1, 1)),
+        Phase(700, _mix(short=0.30, long=0.22, words=0.22, dates=0.12, orders=0.14), (1, 1)),
+        Phase(2000, _mix(short=0.30, long=0.22, words=0.22, dates=0.10, orders=0.16, feedback=0.3), (1, 0)),
+        Phase(700, _mix(short=0.18, long=0.38, words=0.20, dates=0.08, orders=0.16, feedback=0.3), (0.6, 0.432)),
+        Phase(2400, _mix(short=0.16, long=0.28, words=0.17, dates=0.21, orders=0.18, feedback=0.3), (0.432, 0)),
+        Phase(160, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.1, 0.7)),
+        Phase(4640, _mix(short=0.20, long=0.32, words=0.18, dates=0.14, orders=0.16, feedback=0.3), (0.7, 0)),
     ),
+)
+
+PRESETS = {
+    "tiny": _TINY,
+    "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 2400)),
+    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 2400)),
     "debug": Preset(
         batch_documents=4,
         layers=2,

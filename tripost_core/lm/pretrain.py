@@ -59,7 +59,8 @@ def pretrain(
 ) -> PretrainResult:
     """Trains a student from scratch into the checkpoint directory `out`, or goes on where it was interrupted.
 
-    `preset`: `tiny` (the shipped student) or `debug` (seconds; for tests). `minutes` bounds the time: the schedule is
+    `preset`: `tiny` (the shipped student), `arithmetic-checks` or `word-checks` (from `tiny` on, one task, attempts
+    that are checked and repaired), `debug` (seconds; for tests). `minutes` bounds the time: the schedule is
     then squeezed into it, and the result depends on the speed of the machine. `progress` is called with one flat
     record now and then, which `training_log.jsonl` in `out` keeps as well.
     Raises ConfigError for an unknown preset and StorageError when `out` cannot be written.
@@ -143,14 +144,15 @@ def _train(
 
 
 def build_model(config: Preset, seed: int) -> LlamaForCausalLM:
-    """The student before training: Llama with tied embeddings and rotary positions."""
+    """The student before training: Llama with tied embeddings and rotary positions, random or the preset's start."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from tripost_core.lm.student import load_student
     from tripost_core.lm.tokenizer import VOCAB_SIZE
 
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCAB_SIZE,
             hidden_size=config.width,
@@ -166,6 +168,9 @@ def build_model(config: Preset, seed: int) -> LlamaForCausalLM:
             attn_implementation="sdpa",
         )
     )
+    if config.start is not None:
+        model.load_state_dict(load_student(config.start, "cpu", torch.float32).model.state_dict())
+    return model
 
 
 def held_out_documents(config: Preset, seed: int) -> dict[str, list[Document]]:
