@@ -36,13 +36,13 @@ def write_results(results: Results, spec: SweepSpec, name: str, output: Path) ->
     write_file(str(output / "table.csv"), table_csv(results, spec).encode())
     write_file(str(output / "cells.csv"), cells_csv(results).encode())
     write_file(str(output / "sweep.json"), (json.dumps(as_json(results), indent=1) + "\n").encode())
+    headings = list(_HEADINGS.values())
     page = render_page(
         "sweep.html.j2",
         title=name,
         split=spec.split,
         seeds=spec.seeds,
-        headings=[*_HEADINGS.values()],
-        against=spec.against,
+        headings=[headings[0], *(f"minus {name}" for name in spec.against), *headings[1:]],
         rows=[_page_row(line, spec) for line in results.lines],
         plot=accuracy_plot(results.lines),
         messages=results.messages,
@@ -149,15 +149,19 @@ def accuracy_plot(lines: list[Line]) -> Markup:
 
 
 def _page_row(line: Line, spec: SweepSpec) -> dict[str, Any]:
-    figures = [difference(line.figures[f]) if f == "net" else share(line.figures[f]) for f in FIGURES]
-    differences = [line.differences[name] for name in spec.against]
-    return {
-        "row": line.row,
-        "student": line.entry,
-        "seeds": len(line.seeds),
-        "figures": figures,
-        "differences": [(difference(found), found is not None and found.shown) for found in differences],
-    }
+    accuracy, *others = ((line.figures[figure], figure == "net") for figure in FIGURES)
+    differences = [(line.differences[name], True) for name in spec.against]
+    cells = [_page_cell(found, is_difference) for found, is_difference in (accuracy, *differences, *others)]
+    return {"row": line.row, "student": line.entry, "seeds": len(line.seeds), "cells": cells}
+
+
+def _page_cell(found: Estimate | None, is_difference: bool) -> tuple[str, str, bool]:
+    """Mean, interval, and whether it is a difference that is shown to be one."""
+    if found is None or not found.num_questions:
+        return "–", "", False
+    text = difference(found) if is_difference else share(found)
+    mean, _, interval = text.partition(" (")
+    return mean, interval.rstrip(")"), is_difference and found.shown
 
 
 def _number(value: float | None) -> str:
