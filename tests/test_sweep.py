@@ -47,7 +47,7 @@ grid: {train.learning_rate: [0.001, 1.0e-4], train.num_epochs: [1]}
     last = found[-1].config
     assert (last.seed, last.method, last.lmsi.temperature, last.train.learning_rate) == (4, "lmsi", 1.5, 1e-4)
     assert (last.data.num_train, last.iterations, last.compute.store_by_run) == (77, 2, False)
-    assert last.compute.store == str(tmp_path / "out" / "stages")
+    assert last.compute.store == str(tmp_path / "out")
 
 
 def test_no_rows_and_no_grid_is_one_row(tmp_path):
@@ -199,6 +199,11 @@ def test_a_sweep_compares_its_rows_and_computes_what_is_equal_once(on_this_serve
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["lines"][2]["student"] == "lmsi-1"
     page = (tmp_path / "out" / "sweep.html").read_text()
     assert "my sweep" in page and "<svg" in page and "+40.0" in page and "<script" not in page
+
+    assert sorted(place.name for place in (tmp_path / "out" / "stages").iterdir())[:2] == [
+        "ft-rationale",
+        "ft-rationale-continued",
+    ]
 
     stages.calls.clear()
     again = run(path, tmp_path / "out")

@@ -108,14 +108,14 @@ def read_sweep(path: Path) -> SweepSpec:
 
 
 def cells(spec: SweepSpec, path: Path, output: Path) -> list[Cell]:
-    """Every run of the sweep of the file `path`, with its stages in one store under `output`, so that equal ones (the
+    """Every run of the sweep of the file `path`, with its stages under `output`/stages for all of them, so that equal ones (the
     questions, ft rationale) are computed once. In the order of the seeds: whole comparisons are done first.
 
     Raises ConfigError where a cell's configuration is wrong, or two rows come to the same directory.
     """
     base = path.absolute().parent / spec.base
     base = base if base.exists() else Path(spec.base)
-    store = str(output.absolute() / "stages")
+    store = str(output.absolute())
     found = []
     for seed in spec.seeds:
         for row, overrides in spec.row_overrides().items():
