@@ -200,10 +200,7 @@ def test_a_sweep_compares_its_rows_and_computes_what_is_equal_once(on_this_serve
     page = (tmp_path / "out" / "sweep.html").read_text()
     assert "my sweep" in page and "<svg" in page and "+40.0" in page and "<script" not in page
 
-    assert sorted(place.name for place in (tmp_path / "out" / "stages").iterdir())[:2] == [
-        "ft-rationale",
-        "ft-rationale-continued",
-    ]
+    assert {"ft-rationale", "lmsi-1"} <= {place.name for place in (tmp_path / "out" / "stages").iterdir()}
 
     stages.calls.clear()
     again = run(path, tmp_path / "out")

@@ -108,8 +108,8 @@ def read_sweep(path: Path) -> SweepSpec:
 
 
 def cells(spec: SweepSpec, path: Path, output: Path) -> list[Cell]:
-    """Every run of the sweep of the file `path`, with its stages under `output`/stages for all of them, so that equal ones (the
-    questions, ft rationale) are computed once. In the order of the seeds: whole comparisons are done first.
+    """Every run of the sweep of the file `path`, with the stages of all of them in `output`/stages, so that equal ones
+    (the questions, ft rationale) are computed once. In the order of the seeds: whole comparisons are done first.
 
     Raises ConfigError where a cell's configuration is wrong, or two rows come to the same directory.
     """
