@@ -53,7 +53,7 @@ class Document:
 class Source:
     """One ingredient of a mixture: documents of one kind from one seen subtask. `weight`: share of the documents,
     relative to the other sources. `operands`: only expressions whose groups have so many (arithmetic). `checks`: of
-    revisions, feedback that works its checks out."""
+    revisions, feedback that works its checks out; `error_classes`: which mistakes they mend, empty for all."""
 
     task: str
     subtask: str
@@ -61,6 +61,7 @@ class Source:
     weight: float
     operands: int | None = None
     checks: bool = False
+    error_classes: tuple[str, ...] = ()
 
 
 def mix(sources: Sequence[Source], n: int, seed: str) -> list[Document]:
@@ -169,7 +170,9 @@ def step_feedback(problem: Problem, rng: random.Random) -> Document | None:
     return None
 
 
-def revision(problem: Problem, rng: random.Random, checks: bool = False) -> Document | None:
+def revision(
+    problem: Problem, rng: random.Random, checks: bool = False, classes: Sequence[str] = ()
+) -> Document | None:
     """A whole attempt, the feedback on it and, where that names a mistake, the repair; None where none was planted.
 
     Two of three attempts carry a planted mistake; the others are the gold rationale with terminal feedback.
@@ -182,7 +185,8 @@ def revision(problem: Problem, rng: random.Random, checks: bool = False) -> Docu
         text = f"{body}{FEEDBACK} {expert.feedback(problem, rationale).sentence(rationale)}"
         untrained = ((0, len(head)), (len(body), len(body) + len(FEEDBACK)))
         return Document(problem.task, "revision", problem.question, text, untrained)
-    for error_class in rng.sample(error_classes(problem.task), 4):
+    classes = classes or error_classes(problem.task)
+    for error_class in rng.sample(classes, min(len(classes), 4)):
         planted = plant(problem, error_class, rng)
         if planted is None:
             continue
@@ -211,7 +215,7 @@ def make(source: Source, problem: Problem, rng: random.Random) -> Document | Non
         case "step_feedback":
             return step_feedback(problem, rng)
         case "revision":
-            return revision(problem, rng, source.checks)
+            return revision(problem, rng, source.checks, source.error_classes)
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

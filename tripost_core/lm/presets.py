@@ -108,14 +108,19 @@ def _going_on(sources: tuple[Source, ...], steps: int) -> tuple[Phase, ...]:
 _ARITHMETIC_CHECKS = (
     Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 3),
     Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 4),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.35, 3, checks=True),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.35, 4, checks=True),
+    # Most mistakes of small students are of few kinds (claim 11 of the paper); of all kinds, each would be too rare.
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.27, 3, checks=True, error_classes=("calculation",)),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.27, 4, checks=True, error_classes=("calculation",)),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.08, 3, checks=True),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.08, 4, checks=True),
 )
+_WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
     Source(SORTING, "2-3", "gold", 0.10),
     Source(SORTING, "4-7", "gold", 0.20),
-    Source(SORTING, "2-3", "revision", 0.20, checks=True),
-    Source(SORTING, "4-7", "revision", 0.50, checks=True),
+    Source(SORTING, "2-3", "revision", 0.15, checks=True, error_classes=_WORD_SLIPS),
+    Source(SORTING, "4-7", "revision", 0.40, checks=True, error_classes=_WORD_SLIPS),
+    Source(SORTING, "4-7", "revision", 0.15, checks=True),
 )
 
 _TINY = Preset(
