@@ -306,3 +306,14 @@ def test_a_preset_that_goes_on_begins_with_its_start(name):
     documents = mix(preset.phases[0].sources, 40, "test")
     assert {document.kind for document in documents} == {"gold", "revision"}
     assert len({document.task for document in documents}) == 1
+
+
+def test_revisions_of_chosen_mistakes_mend_those_alone():
+    rng = random.Random(4)
+    expert = load_scripted_expert("multistep_arithmetic")
+    classes = set()
+    for problem in pretraining_problems("multistep_arithmetic", "l3-4d2", 20, rng):
+        document = revision(problem, rng, classes=("algebraic",))
+        attempt = parse_turns(document.text[len(prompt(load_task(problem.task), problem.question)) :])[0].attempt
+        classes.add(expert.feedback(problem, attempt).error_class)
+    assert classes == {None, "algebraic"}
