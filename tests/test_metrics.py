@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tripost_core.metrics import SHARES, evaluate_rows
+from tripost_core.experts.base import Verdict
+from tripost_core.metrics import SHARES, evaluate_rows, own_feedback
 
 SUBTASKS = {"easy": True, "other": True, "hard": False}
 
@@ -94,3 +95,17 @@ def test_each_figure_counts_what_it_says():
     }
     assert result["n"] == {"seen": 8, "unseen": 0, "total": 8}
     assert result["accuracy"]["unseen"] is None
+
+
+def test_how_a_student_judges_its_own_attempts():
+    right, wrong = Verdict(True), Verdict(False, "2", "x", "slip", "of that")
+    terminal, step_2 = (
+        "The final response is also correct.",
+        'In step (2) the part "x" is incorrect. This is because y.',
+    )
+    step_3 = step_2.replace("(2)", "(3)")
+    said = [(wrong, step_2), (wrong, step_3), (wrong, terminal), (wrong, None), (right, step_2), (right, terminal)]
+    rows = [({"turns": [{"attempt": "a", "feedback": feedback}]}, verdict) for verdict, feedback in said]
+    assert own_feedback(rows) == {"n": 6, "num_wrong": 4, "found": 0.5, "step": 0.25, "false_alarms": 0.5}
+    assert own_feedback(rows[4:])["found"] is own_feedback(rows[4:])["step"] is None
+    assert own_feedback([])["false_alarms"] is None

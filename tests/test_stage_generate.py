@@ -120,6 +120,7 @@ def test_evaluate(tmp_path, student_ref):
     assert metrics["eval"] == evaluate_rows(rows)
     assert metrics["eval"]["n"]["total"] == 3
     assert metrics["num_truncated"] == sum(row["truncated"] for row in rows)
+    assert metrics["own_feedback"]["n"] == 3
     assert not any(row["right"] for row in rows if row["truncated"])
 
 

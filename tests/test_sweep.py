@@ -143,7 +143,8 @@ def stages(monkeypatch):
             }
             for i in range(20)
         ]
-        return StageResult("answers-1", rows, num_in=20, num_kept=20, metrics={"eval": {}})
+        own = {"found": 0.4, "step": 0.3, "false_alarms": 0.1}
+        return StageResult("answers-1", rows, num_in=20, num_kept=20, metrics={"eval": {}, "own_feedback": own})
 
     small.evaluate = evaluate
     for stage in STAGES:
@@ -196,6 +197,7 @@ def test_a_sweep_compares_its_rows_and_computes_what_is_equal_once(on_this_serve
     assert float(written[0]["minus ft-rationale"]) == pytest.approx(0.4)
     by_seed = list(csv.DictReader((tmp_path / "out" / "cells.csv").open()))
     assert [(row["row"], row["seed"]) for row in by_seed[:2]] == [("ours", "0"), ("ours", "1")]
+    assert (by_seed[0]["found"], by_seed[0]["step"], by_seed[0]["false_alarms"]) == ("0.40000", "0.30000", "0.10000")
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["lines"][2]["student"] == "lmsi-1"
     page = (tmp_path / "out" / "sweep.html").read_text()
     assert "my sweep" in page and "<svg" in page and "+40.0" in page and "<script" not in page

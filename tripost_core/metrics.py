@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from tripost_core.experts.base import Verdict
+from tripost_core.trajectory import Feedback
+
 Answer = Mapping[str, Any]
 """A row of an `answers-1` buffer: of it, `subtask`, `seen`, `right`, `first_right` and `attempted` are read."""
 
@@ -44,6 +47,33 @@ def evaluate_rows(rows: Iterable[Answer]) -> dict[str, Any]:
     return {
         **{figure: {group: values[figure] for group, values in groups.items()} for figure in ("n", *SHARES)},
         "by_subtask": {name: summarise([row for row in rows if row["subtask"] == name]) for name in names},
+    }
+
+
+def own_feedback(answers: Iterable[tuple[Answer, Verdict]]) -> dict[str, float | int | None]:
+    """How the student judges its first attempts unasked, from answers with the expert's verdict on the first attempt.
+
+    `n`, `num_wrong` by the expert; shares of the wrong ones: `found` (criticised), `step` (the right step named); of
+    the right ones: `false_alarms`. An attempt without feedback is not criticised. None where there is none of them.
+    """
+    counts = dict.fromkeys(("wrong", "right", "found", "step", "false_alarms"), 0)
+    for answer, verdict in answers:
+        said = Feedback.parse((answer["turns"][0]["feedback"] if answer["turns"] else None) or "")
+        criticised = said.error_step is not None
+        counts["right" if verdict.correct else "wrong"] += 1
+        counts["false_alarms"] += criticised and verdict.correct
+        counts["found"] += criticised and not verdict.correct
+        counts["step"] += criticised and not verdict.correct and said.error_step == verdict.error_step
+
+    def share(name: str, of: str) -> float | None:
+        return counts[name] / counts[of] if counts[of] else None
+
+    return {
+        "n": counts["wrong"] + counts["right"],
+        "num_wrong": counts["wrong"],
+        "found": share("found", "wrong"),
+        "step": share("step", "wrong"),
+        "false_alarms": share("false_alarms", "right"),
     }
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tripost_core.buffers import Row
 from tripost_core.editing import problem_of
+from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.lm.self_improve import SelfImprovement
-from tripost_core.metrics import evaluate_rows
-from tripost_core.problems import Problem, Task, TaskReference, load_task
+from tripost_core.metrics import evaluate_rows, own_feedback
+from tripost_core.problems import TASKS, Problem, Task, TaskReference, load_task
 from tripost_core.stages import StageContext, StageResult
 from tripost_core.stages.generate import problems_of_split, speed, students_texts
 
 
 def run(context: StageContext) -> StageResult:
-    """One greedy trajectory a question; `metrics["eval"]` is the `eval` object of report.json.
+    """One greedy trajectory a question; `metrics["eval"]` is the `eval` object of report.json, `own_feedback` how the
+    student judges its first attempts (`metrics.own_feedback`; tasks with a script of ours).
 
     Raises DataError where the buffer holds no test question, ModelError where the student cannot be used.
     """
@@ -30,6 +33,11 @@ def run(context: StageContext) -> StageResult:
     )
     rows = answer_rows(context.params["task"], problems, written)
     seconds = time.perf_counter() - started
+    judged: dict[str, Any] = {}
+    if context.params["task"] in TASKS:
+        expert = load_scripted_expert(context.params["task"])
+        verdicts = [expert.feedback(p, row["turns"][0]["attempt"]) for p, row in zip(problems, rows, strict=True)]
+        judged = {"own_feedback": own_feedback(zip(rows, verdicts, strict=True))}
     return StageResult(
         schema="answers-1",
         rows=rows,
@@ -37,6 +45,7 @@ def run(context: StageContext) -> StageResult:
         num_kept=len(rows),
         metrics={
             "eval": evaluate_rows(rows),
+            **judged,
             **speed(sum(row["num_tokens"] for row in rows), seconds),
             "num_truncated": sum(row["truncated"] for row in rows),
         },

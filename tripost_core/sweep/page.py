@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tripost_core.buffers import write_file
 from tripost_core.report.text import points, reveal
-from tripost_core.sweep.results import FIGURES, Estimate, Line, Results
+from tripost_core.sweep.results import FIGURES, JUDGING, Estimate, Line, Results
 from tripost_core.sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -104,10 +104,14 @@ def table_csv(results: Results, spec: SweepSpec) -> str:
 def cells_csv(results: Results) -> str:
     """One line a student of a row and seed."""
     lines = [
-        [point.row, point.seed, point.entry, point.num_questions, *(_number(point.figures[f]) for f in FIGURES)]
+        [
+            *(point.row, point.seed, point.entry, point.num_questions),
+            *(_number(point.figures[figure]) for figure in FIGURES),
+            *(_number(point.judging.get(name)) for name in JUDGING),
+        ]
         for point in results.points
     ]
-    return _csv([["row", "seed", "student", "questions", *FIGURES], *lines])
+    return _csv([["row", "seed", "student", "questions", *FIGURES, *JUDGING], *lines])
 
 
 def as_json(results: Results) -> dict[str, Any]:

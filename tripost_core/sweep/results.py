@@ -15,12 +15,14 @@ import numpy as np
 
 from tripost_core.buffers import read_table
 from tripost_core.record import Entry, RunRecord, read_record
-from tripost_core.report.numbers import relocated
+from tripost_core.report.numbers import manifest_of, relocated
 from tripost_core.sweep.spec import LAST, Cell, SweepSpec
 
 RESAMPLES = 10_000
 FIGURES = ("accuracy", "first_attempt_accuracy", "si_freq", "si_contrib", "repaired", "harm", "net")
 """As in report.json; `net` is repaired minus harm, that is accuracy minus first-attempt accuracy."""
+
+JUDGING = ("found", "step", "false_alarms")
 
 Answers = dict[str, dict[str, int]]
 """{figure: {question: -1, 0 or 1}} of one student on one seed's questions."""
@@ -60,6 +62,8 @@ class Point(NamedTuple):
     entry: str
     num_questions: int
     figures: dict[str, float]
+    judging: dict[str, float | None]
+    """`found`, `step`, `false_alarms` of `metrics.own_feedback`, on all test questions; empty where nobody can tell."""
 
 
 class Results(NamedTuple):
@@ -74,6 +78,7 @@ class Results(NamedTuple):
 def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapping[str, str]) -> Results:
     """The table of what has been computed so far. `failures`: {cell: why}. Raises StorageError."""
     answers: dict[tuple[str, str], dict[int, Answers]] = {}
+    judging: dict[tuple[str, str, int], dict[str, float | None]] = {}
     messages = [f"{cell.name}: {failures[cell.name]}" for cell in cells if cell.name in failures]
     for cell in cells:
         directory = output / "cells" / cell.name
@@ -87,6 +92,8 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
             if "evaluate" in entry.stages:
                 found = read_answers(entry, spec.split)
                 answers.setdefault((cell.row, entry.name), {})[cell.seed] = found
+                own = manifest_of(entry.stages["evaluate"])["metrics"].get("own_feedback", {})
+                judging[cell.row, entry.name, cell.seed] = {name: own.get(name) for name in JUDGING}
                 if entry.name == _last_name(record):
                     answers.setdefault((cell.row, LAST), {})[cell.seed] = found
     last_names = {cell.row: _wanted_last(cell) for cell in cells}
@@ -102,7 +109,7 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
             lines.append(Line(row, name, sorted(by_seed), figures, differences))
             for seed, found in sorted(by_seed.items()):
                 means = {figure: float(np.mean(_values(found, figure))) for figure in FIGURES}
-                points.append(Point(row, seed, name, len(found["accuracy"]), means))
+                points.append(Point(row, seed, name, len(found["accuracy"]), means, judging.get((row, name, seed), {})))
     return Results(lines, points, messages, len(failures))
 
 
