@@ -517,3 +517,24 @@ def test_any_text_in_a_template_is_escaped_once(text):
     page = Page(str(tag("text", text, class_=text)))
     assert len(page.elements) == 1 and page.open == []
     assert "".join(page.texts) == text.replace("\r\n", "\n").replace("\r", "\n") or "\r" in text or "\x00" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "keep", "said"),
+    [
+        ("lmsi", "tripost-3", "after 3 LMSI iterations it is right on"),
+        ("si-demo", "tripost-1", "after ft SI. demo it is right on"),
+        ("rationale", CONTINUED, "trained on with gold rationales alone it is right on"),
+    ],
+)
+def test_the_report_of_a_baseline_does_not_speak_of_tripost(run, method, keep, said):
+    record = read_record(run)
+    kept = [entry for entry in record.entries if entry.name in ("ft-rationale", keep)]
+    name = {"lmsi": "lmsi-3", "si-demo": "si-demo"}.get(method, keep)
+    entries = [entry if entry.name == "ft-rationale" else entry.model_copy(update={"name": name}) for entry in kept]
+    record = record.model_copy(update={"config": {**record.config, "method": method}, "entries": entries})
+    page = render_report(record)
+    assert said in page
+    sentences = page[page.index("fine-tuned on gold rationales is right") : page.index("one run with one seed")]
+    assert "TriPosT" not in sentences
+    assert ("lmsi-k" in page) == (method == "lmsi") and "tripost-k" not in page

@@ -50,6 +50,7 @@ def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
     base = config.student.model
     report = _report(run)
     scores = [e for e in report.get("iterations", []) if e.get("eval")]
+    improves = record.method in ("tripost", "si-demo")
     lines = ["---"]
     if "/" in base and not Path(base).exists():
         lines.append(f"base_model: {base}")
@@ -57,8 +58,9 @@ def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
     lines += [
         f"# {record.run_id}: {entry.name}",
         "",
-        f"A student trained by TriPosT (Yu et al., 2023, arXiv 2310.13522) on {record.task_name.replace('_', ' ')}: it "
-        "attempts a question, criticises its attempt, and improves it.",
+        f"A student trained by {record.method_name} (Yu et al., 2023, arXiv 2310.13522) on "
+        f"{record.task_name.replace('_', ' ')}"
+        + (": it attempts a question, criticises its attempt, and improves it." if improves else "."),
         "",
         f"- Started from `{base}`; checkpoint digest `{entry.stages['train'].digest}`.",
         f"- Iteration {entry.iteration}; seed {config.seed}; expert: {_expert(config.expert.model_dump())}.",

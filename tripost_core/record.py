@@ -15,6 +15,7 @@ from tripost_core.problems.splits import file_digests
 
 RATIONALE = "ft-rationale"
 CONTINUED = "ft-rationale-continued"
+METHOD_NAMES = {"tripost": "TriPosT", "rationale": "ft rationale", "lmsi": "LMSI", "si-demo": "ft SI. demo"}
 
 
 class Entry(BaseModel):
@@ -42,6 +43,15 @@ class RunRecord(BaseModel):
     message: str = ""
     """Why the run ended before its t iterations; empty if it did not."""
     finished: bool = False
+
+    @property
+    def method(self) -> str:
+        return str(self.config.get("method", "tripost"))
+
+    @property
+    def method_name(self) -> str:
+        """As the paper writes it."""
+        return METHOD_NAMES[self.method]
 
     @property
     def task_name(self) -> str:

@@ -109,7 +109,7 @@ def _panel(record: RunRecord, title: str, one: Series, y: tuple[float, float], l
     axes.grid(
         [(i, "ft" if i == 0 else str(i)) for i in range(last + 1)],
         [(value, f"{100 * value:.0f} %") for value in ticks(*y, 4)],
-        "TriPosT iteration",
+        f"{record.method_name} iteration",
     )
     said = []
     start = one.by_iteration.get(0)

@@ -46,6 +46,15 @@ COLUMNS = {
     "harm": ("Harm", "the first attempt was right and the final one wrong"),
 }
 assert tuple(COLUMNS) == METRICS
+_METHOD_ROWS = {
+    "tripost": (
+        "tripost-k",
+        "the student after k iterations of attempting, being corrected, and training on the corrections",
+    ),
+    "lmsi": ("lmsi-k", "the student after k iterations of training on its own attempts, chosen by their final answers"),
+    "si-demo": ("si-demo", "the student after training on an expert's own mistakes, criticised and repaired"),
+}
+"""What the rows of a method are, in the table's legend."""
 
 
 def render_report(record: RunRecord) -> str:
@@ -107,6 +116,8 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "scores": _scores(record, figures, against_rationale, against_continued),
         "rationale": RATIONALE,
         "continued": CONTINUED,
+        "method": record.method_name,
+        "method_row": _METHOD_ROWS.get(record.method),
         "accuracy_panels": charts.accuracy_panels(record, figures),
         "subtask_panels": charts.subtask_panels(record, figures),
         "subtasks": _subtasks(figures),

@@ -96,7 +96,7 @@ def relocated(record: RunRecord, run_dir: Path) -> RunRecord:
 def is_complete(record: RunRecord) -> bool:
     """Whether nothing of the run is left to do but its report (`finished` is set once that is written too)."""
     evaluated = {entry.name for entry in record.entries if "evaluate" in entry.stages}
-    method = record.config.get("method", "tripost")
+    method = record.method
     if method == "tripost":
         wanted = {f"tripost-{k}" for k in range(1, record.config["iterations"] + 1)}
         trained = any(entry.iteration and "train" in entry.stages for entry in record.entries)

@@ -34,7 +34,7 @@ def deltas(answers: Answers, against: str) -> dict[str, Deltas]:
 
 
 def last_iteration(record: RunRecord, figures: dict[str, dict[str, Any]]) -> str | None:
-    """The name of the last TriPosT iteration that was evaluated: what the run is judged by, whatever was best."""
+    """The name of the method's last iteration that was evaluated: what the run is judged by, whatever was best."""
     names = [e.name for e in ordered_entries(record) if e.iteration and figures[e.name]["n"]["total"]]
     return names[-1] if names else None
 
@@ -62,33 +62,55 @@ def summary(
     n = start["n"]["total"]
     questions = "1 test question" if n == 1 else f"{n:,} test questions"
     first = f"On {questions}, the student fine-tuned on gold rationales is right on {share_with_interval(start)}"
-    if name is None:
-        return [first + ". No iteration of TriPosT has been evaluated."]
-    t = next(e.iteration for e in record.entries if e.name == name)
-    after = f"after {t} TriPosT iteration{'' if t == 1 else 's'} it is right on {share_with_interval(figures[name])}"
     control = figures.get(CONTINUED)
+    if record.method == "rationale" and control is not None and control["n"]["total"]:
+        on = f"trained on with gold rationales alone it is right on {share_with_interval(control)}"
+        told = _verdict("its start", against_rationale.get(CONTINUED, {}).get("total"), "its continuation")
+        return [sentence for sentence in (f"{first}; {on}.", told, _WHAT_INTERVALS_ARE) if sentence]
+    if name is None:
+        return [first + f". No iteration of {record.method_name} has been evaluated."]
+    t = next(e.iteration for e in record.entries if e.name == name)
+    rounds = record.method_name
+    if record.method != "si-demo":
+        rounds = f"{t} {record.method_name} iteration{'' if t == 1 else 's'}"
+    after = f"after {rounds} it is right on {share_with_interval(figures[name])}"
     sentences = []
     if control is not None and control["n"]["total"]:
         sentences.append(
             f"{first}; {after}; trained on for as many optimiser steps on gold rationales alone it is right on "
             f"{share_with_interval(control)}."
         )
-        sentences.append(_verdict("its continuation on gold rationales", against_continued.get(name, {}).get("total")))
+        sentences.append(
+            _verdict(
+                "its continuation on gold rationales",
+                against_continued.get(name, {}).get("total"),
+                record.method_name,
+            )
+        )
     else:
         sentences.append(f"{first}; {after}.")
-        sentences.append(_verdict("fine-tuning on gold rationales", against_rationale.get(name, {}).get("total")))
+        sentences.append(
+            _verdict(
+                "fine-tuning on gold rationales",
+                against_rationale.get(name, {}).get("total"),
+                record.method_name,
+            )
+        )
         sentences.append(
             "There is no continuation of the gold training to compare with: more training alone could explain a gain."
         )
     sentences.append(_self_improvement(figures[name]))
-    sentences.append(
-        "Brackets hold 95 % intervals over the choice of test questions. They do not cover the randomness of "
-        "training: this is one run with one seed."
-    )
+    sentences.append(_WHAT_INTERVALS_ARE)
     return [sentence for sentence in sentences if sentence]
 
 
-def _verdict(other: str, difference: Difference | None) -> str:
+_WHAT_INTERVALS_ARE = (
+    "Brackets hold 95 % intervals over the choice of test questions. They do not cover the randomness of training: "
+    "this is one run with one seed."
+)
+
+
+def _verdict(other: str, difference: Difference | None, method: str) -> str:
     if difference is None:
         return ""
     of = f"{points(difference.value)} points (95 % interval {points(difference.low)} to {points(difference.high)})"
@@ -96,7 +118,7 @@ def _verdict(other: str, difference: Difference | None) -> str:
     if not difference.shown:
         return f"Against {other} that is {of} on {same}: no difference can be told at this size."
     direction = "more" if difference.value > 0 else "less"
-    return f"Against {other} that is {of} on {same}: TriPosT is {direction} accurate here."
+    return f"Against {other} that is {of} on {same}: {method} is {direction} accurate here."
 
 
 def _self_improvement(figures: dict[str, Any]) -> str:
