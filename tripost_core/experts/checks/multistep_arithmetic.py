@@ -1,9 +1,11 @@
 """Every step calculated again, with each operation that takes more than the multiplication table worked out by digits.
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] = -288.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] = -288;
+    stated: -248.
 
 The chain is that of a rationale, so a student that writes attempts can write it; what stands in square brackets is the
-way that the attempt did not take.
+way that the attempt did not take. The attempt's own result beside it leaves two neighbouring numbers to be compared: a
+student that calculated a step again, and rightly, was seen to call the attempt correct all the same (docs/log.md).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tripost_core.trajectory import Attempt
 
 MAX_DIGITS = 6
 """Larger numbers are not worked with: no attempt at a seen question has them, and the line would not end."""
+MAX_STATED_CHARS = 40
 _INNERMOST = re.compile(r"\([^()]*\)")
 
 
@@ -39,13 +42,13 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
             chain = read_step(step)
             if not isinstance(chain, Chain):
                 break
-            name = chain.parts[0].text
+            name, stated = chain.parts[0].text, chain.parts[-1].text[:MAX_STATED_CHARS]
             if name in definitions:
-                said.append(f"({step.header}) Let's calculate {name} = {worked_chain(definitions[name])}.")
+                again = f"Let's calculate {name} = {worked_chain(definitions[name])}"
             else:
                 symbolic = partition.symbolic.text
-                again = worked_chain(ex.replace_letters(symbolic, values))
-                said.append(f"({step.header}) Then, the final equation is {symbolic} = {again}.")
+                again = f"Then, the final equation is {symbolic} = {worked_chain(ex.replace_letters(symbolic, values))}"
+            said.append(f"({step.header}) {again}; stated: {stated}.")
             if step.header == verdict.error_step:
                 break
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
