@@ -119,7 +119,7 @@ def deployed(prefect_server):
     """The API of a server on which `prefect deploy --all` has run."""
     for pool in ("cpu", "a100"):
         body = {"name": pool, "type": "process"}
-        httpx.post(f"{prefect_server}/work_pools/", json=body, trust_env=False).raise_for_status()
+        httpx.post(f"{prefect_server}/work_pools/", json=body, trust_env=False, timeout=60).raise_for_status()
     arguments = ("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     result = prefect(*arguments, PREFECT_API_URL=prefect_server)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -127,7 +127,7 @@ def deployed(prefect_server):
 
 
 def read(url, name):
-    return httpx.get(f"{url}/deployments/name/{name}", trust_env=False).raise_for_status().json()
+    return httpx.get(f"{url}/deployments/name/{name}", trust_env=False, timeout=60).raise_for_status().json()
 
 
 def test_deploys(deployed):
@@ -162,7 +162,7 @@ def test_a_bad_parameter_is_refused_at_the_command_line(deployed):
 def test_a_bad_parameter_is_refused_at_submission(deployed, parameters):
     identifier = read(deployed, "tripost/iterate")["id"]
     url = f"{deployed}/deployments/{identifier}/create_flow_run"
-    assert httpx.post(url, json={"parameters": parameters}, trust_env=False).status_code in (409, 422)
+    assert httpx.post(url, json={"parameters": parameters}, trust_env=False, timeout=60).status_code in (409, 422)
 
 
 def test_the_automation_watches_heartbeats_more_often_than_it_waits():

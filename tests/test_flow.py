@@ -78,7 +78,7 @@ def run_flow(config, output, **options):
 
 
 def api(url, path, **body):
-    return httpx.post(f"{url}{path}", json=body, trust_env=False).raise_for_status().json()
+    return httpx.post(f"{url}{path}", json=body, trust_env=False, timeout=60).raise_for_status().json()
 
 
 def flow_run_rows(url, state, path):
