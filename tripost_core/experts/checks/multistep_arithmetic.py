@@ -1,11 +1,12 @@
 """Every step calculated again, with each operation that takes more than the multiplication table worked out by digits.
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] = -288;
-    stated: -248.
+    (2) -248? Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] =
+    -288.
 
 The chain is that of a rationale, so a student that writes attempts can write it; what stands in square brackets is the
-way that the attempt did not take. The attempt's own result beside it leaves two neighbouring numbers to be compared: a
-student that calculated a step again, and rightly, was seen to call the attempt correct all the same (docs/log.md).
+way that the attempt did not take. The attempt's own result stands before it, because a student that calculated a step
+again, and rightly, was seen to call the attempt correct all the same; behind it, it was seen to repeat its new result
+(docs/log.md).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
             else:
                 symbolic = partition.symbolic.text
                 again = f"Then, the final equation is {symbolic} = {worked_chain(ex.replace_letters(symbolic, values))}"
-            said.append(f"({step.header}) {again}; stated: {stated}.")
+            said.append(f"({step.header}) {stated}? {again}.")
             if step.header == verdict.error_step:
                 break
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
