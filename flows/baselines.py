@@ -15,8 +15,8 @@ from tasks.report import publish
 from tasks.select import select
 from tasks.train import train
 from tripost_core.buffers import Ref
+from tripost_core.config import CONTINUED
 from tripost_core.plan import RunPlan
-from tripost_core.record import CONTINUED
 
 
 def continued(plan: RunPlan, start: Start, likes: Sequence[Ref | None]) -> None:

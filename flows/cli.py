@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tripost_core.record import RunRecord
 
 
+Fresh = Annotated[bool, typer.Option("--fresh", help="compute every stage again, whatever is there")]
+
+
 @app.callback()
 def tripost() -> None:
     """Train a small language model to improve its own answers (TriPosT)."""
@@ -41,7 +44,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="e.g. --set train.learning_rate=1e-4")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="the run's directory; default runs/NAME of the config")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="compute every stage again, whatever is there")] = False,
+    fresh: Fresh = False,
     as_json: JsonOption = False,
 ) -> None:
     """One TriPosT run, in this process. The same command goes on where an earlier one was stopped.
@@ -61,7 +64,7 @@ def baseline(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="e.g. --set lmsi.keep=majority")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="default runs/NAME-METHOD, NAME that of the config")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="compute every stage again, whatever is there")] = False,
+    fresh: Fresh = False,
     as_json: JsonOption = False,
 ) -> None:
     """A baseline on the prompts and from the start of a TriPosT run: the same stages, resumed the same way.

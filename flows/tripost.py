@@ -19,9 +19,8 @@ from tasks.problems import make_problems
 from tasks.rationales import write_rationales
 from tasks.report import publish, report
 from tasks.train import train
-from tripost_core.config import RunConfig
+from tripost_core.config import RATIONALE, RunConfig
 from tripost_core.plan import RunPlan
-from tripost_core.record import RATIONALE
 
 __all__ = ["run", "tripost"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tripost_core.buffers import Ref, Row, join, write_buffer, write_manifest
-from tripost_core.config import RunConfig
+from tripost_core.config import CONTINUED, RATIONALE, RunConfig
 from tripost_core.metrics import evaluate_rows
 from tripost_core.plan import RunPlan
-from tripost_core.record import CONTINUED, RATIONALE, RunRecord
+from tripost_core.record import RunRecord
 from tripost_core.trajectory import Attempt, error_feedback, terminal_feedback
 
 SUBTASKS = {"l3-4d2": True, "l3-4d22": True, "l5-6d2": False, "l5-6d22": False}

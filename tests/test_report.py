@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from report_fixture import ERROR_CLASSES, build_run
 
 from tripost_core.buffers import read_rows, write_manifest
+from tripost_core.config import CONTINUED
 from tripost_core.errors import StorageError
-from tripost_core.record import CONTINUED, read_record
+from tripost_core.record import read_record
 from tripost_core.report import write_report
 from tripost_core.report.diff import attempt_lines
 from tripost_core.report.html import MAX_TRAJECTORIES, _titles, render_report

@@ -10,9 +10,9 @@ import pytest
 from report_fixture import build_run
 from rich.console import Console
 
+from tripost_core.config import CONTINUED
 from tripost_core.errors import DataError, StorageError
 from tripost_core.problems import load_task
-from tripost_core.record import CONTINUED
 from tripost_core.report.diff import attempt_lines
 from tripost_core.show import line_text, show
 from tripost_core.show_model import _Stream, print_metrics, print_solution

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from tripost_core.problems.names import TASKS
 from tripost_core.problems.own_spec import OwnTask, is_task_file, read_task_file
 
+RATIONALE = "ft-rationale"
+CONTINUED = "ft-rationale-continued"
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -361,8 +364,9 @@ class RunConfig(_Model):
         return self.generate.model_copy(update=lmsi)
 
     def entry_name(self, iteration: int) -> str:
-        """Of a trained student in the report: `tripost-2`, `lmsi-2`; ft SI. demo collects once and has no number."""
-        return self.method if self.method == "si-demo" else f"{self.method}-{iteration}"
+        """Of the method's student in the report: `tripost-2`, `lmsi-2`. Ft SI. demo collects once and has no number;
+        what ft rationale makes after its start is that start's continuation."""
+        return {"rationale": CONTINUED, "si-demo": self.method}.get(self.method, f"{self.method}-{iteration}")
 
     @property
     def task_reference(self) -> str | dict[str, Any]:

@@ -6,45 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from tripost_core.config import RunConfig
 from tripost_core.errors import ConfigError
 from tripost_core.problems.own_spec import is_task_file
+from tripost_core.yaml_file import read_yaml, validated
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:
     """Plain data to a RunConfig. Raises ConfigError that names the key."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{source} is not a mapping of settings.")
-    try:
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        known = ""
-        if first["type"] == "extra_forbidden":
-            known = f" (known keys: {', '.join(_fields_at(first['loc'][:-1]))})"
-        raise ConfigError(f"{source}: {where}: {first['msg']}{known}.") from None
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = RunConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+    return validated(RunConfig, data, source)
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """A YAML file and `key.sub=value` overrides (values are YAML). Raises ConfigError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no config file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The config file {path} is not YAML: {' '.join(str(error).split())}.") from None
+    data = read_yaml(path, "config file")
     data = {} if data is None else data
     for override in overrides or []:
         data = _override(data, override)

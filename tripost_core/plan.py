@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from tripost_core.buffers import Ref, join, read_manifest, write_file
-from tripost_core.config import RunConfig
+from tripost_core.config import CONTINUED, RATIONALE, RunConfig
 from tripost_core.errors import DataError
 from tripost_core.problems.splits import file_digests
-from tripost_core.record import CONTINUED, RATIONALE, Entry, RunRecord, fingerprint
+from tripost_core.record import Entry, RunRecord, fingerprint
 from tripost_core.stages import StageRequest
 
 

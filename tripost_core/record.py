@@ -13,8 +13,6 @@ from tripost_core.config import RunConfig
 from tripost_core.errors import StorageError
 from tripost_core.problems.splits import file_digests
 
-RATIONALE = "ft-rationale"
-CONTINUED = "ft-rationale-continued"
 METHOD_NAMES = {"tripost": "TriPosT", "rationale": "ft rationale", "lmsi": "LMSI", "si-demo": "ft SI. demo"}
 
 

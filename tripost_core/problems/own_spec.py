@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tripost_core.errors import ConfigError
 from tripost_core.problems.names import TASKS
+from tripost_core.yaml_file import read_yaml, validated
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
@@ -164,15 +164,7 @@ def is_task_file(name: str) -> bool:
 
 def read_task_file(path: Path) -> OwnTask:
     """A task file, with the places of its question files and the content of its script. Raises ConfigError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no task file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The task file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"The task file {path} is not YAML: {said}.") from None
+    data = read_yaml(path, "task file")
     task = parse_own_task(data, f"The task file {path}")
     beside = path.absolute().parent
     placed: dict[str, Any] = {
@@ -187,14 +179,7 @@ def read_task_file(path: Path) -> OwnTask:
 
 def parse_own_task(data: Any, source: str) -> OwnTask:
     """Plain data to a task. Raises ConfigError that names the key."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{source} is not a mapping of settings.")
-    try:
-        return OwnTask.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ConfigError(f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
+    return validated(OwnTask, data, source)
 
 
 def _source(path: Path) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tripost_core.record import CONTINUED, RATIONALE, Entry, RunRecord
+from tripost_core.config import CONTINUED, RATIONALE
+from tripost_core.record import Entry, RunRecord
 from tripost_core.report.intervals import wilson
 from tripost_core.report.numbers import SPLITS, dropped_of, manifest_of, ordered_entries, ordered_stages, stage_kind
 from tripost_core.report.svg import Axes, bar, ticks

@@ -17,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tripost_core.buffers import Ref
-from tripost_core.record import CONTINUED, RATIONALE, RunRecord
+from tripost_core.config import CONTINUED, RATIONALE
+from tripost_core.record import RunRecord
 from tripost_core.report import figures as charts
 from tripost_core.report.intervals import wilson
 from tripost_core.report.numbers import (

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from tripost_core.buffers import Ref, read_manifest, read_table
+from tripost_core.config import CONTINUED, RATIONALE
 from tripost_core.errors import StorageError
 from tripost_core.metrics import SHARES
-from tripost_core.record import CONTINUED, RATIONALE, Entry, RunRecord
+from tripost_core.record import Entry, RunRecord
 from tripost_core.report.text import percent, reveal
 
 if TYPE_CHECKING:
@@ -96,15 +97,10 @@ def relocated(record: RunRecord, run_dir: Path) -> RunRecord:
 def is_complete(record: RunRecord) -> bool:
     """Whether nothing of the run is left to do but its report (`finished` is set once that is written too)."""
     evaluated = {entry.name for entry in record.entries if "evaluate" in entry.stages}
-    method = record.method
-    if method == "tripost":
-        wanted = {f"tripost-{k}" for k in range(1, record.config["iterations"] + 1)}
-        trained = any(entry.iteration and "train" in entry.stages for entry in record.entries)
-        compared = CONTINUED in evaluated or not trained
-    else:
-        iterations = range(1, record.config["iterations"] + 1)
-        wanted = {"rationale": {CONTINUED}, "si-demo": {method}}.get(method, {f"{method}-{k}" for k in iterations})
-        compared = True
+    config = record.run_config
+    wanted = {config.entry_name(iteration) for iteration in range(1, config.iterations + 1)}
+    trained = any(entry.iteration and "train" in entry.stages for entry in record.entries)
+    compared = CONTINUED in evaluated or config.method != "tripost" or not trained
     ended = bool(record.message) or wanted <= evaluated
     return record.finished or (ended and RATIONALE in evaluated and compared)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tripost_core.record import CONTINUED, RATIONALE, RunRecord
+from tripost_core.config import CONTINUED, RATIONALE
+from tripost_core.record import RunRecord
 from tripost_core.report.intervals import Difference, paired_difference, wilson
 from tripost_core.report.numbers import ordered_entries
 from tripost_core.report.text import percent, points

@@ -96,7 +96,7 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
                 judging[cell.row, entry.name, cell.seed] = {name: own.get(name) for name in JUDGING}
                 if entry.name == _last_name(record):
                     answers.setdefault((cell.row, LAST), {})[cell.seed] = found
-    last_names = {cell.row: _wanted_last(cell) for cell in cells}
+    last_names = {cell.row: cell.config.entry_name(cell.config.iterations) for cell in cells}
     lines, points = [], []
     for row in spec.row_names():
         for wanted in dict.fromkeys(spec.entries):
@@ -170,16 +170,8 @@ def _values(answers: Answers, figure: str) -> np.ndarray:
     return np.array([answers[figure][question] for question in sorted(answers[figure])])
 
 
-def _wanted_last(cell: Cell) -> str:
-    if cell.config.method == "rationale":
-        return "ft-rationale-continued"
-    return cell.config.entry_name(cell.config.iterations)
-
-
 def _last_name(record: RunRecord) -> str:
     """Of the method's last student that there is: a run may end early."""
     config = record.run_config
-    if config.method == "rationale":
-        return "ft-rationale-continued"
     names = [entry.name for entry in record.entries if entry.iteration and "evaluate" in entry.stages]
     return names[-1] if names else config.entry_name(config.iterations)

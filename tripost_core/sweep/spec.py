@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tripost_core.config import RunConfig
+from tripost_core.config import CONTINUED, RATIONALE, RunConfig
 from tripost_core.config_file import load_config
 from tripost_core.errors import ConfigError
+from tripost_core.yaml_file import read_yaml, validated
 
 LAST = "last"
 """In the place of an entry's name: the method's last student, e.g. `tripost-3`."""
@@ -42,12 +43,12 @@ class SweepSpec(BaseModel):
     rows: dict[str, dict[str, Any]] = Field(default_factory=dict, description="overrides by name of the row")
     grid: dict[str, list[Any]] = Field(default_factory=dict, description="values by key; every combination")
     entries: list[str] = Field(
-        default=[LAST, "ft-rationale-continued"],
+        default=[LAST, CONTINUED],
         min_length=1,
         description="students shown of a cell, where it has them",
     )
     against: list[str] = Field(
-        default=["ft-rationale", "ft-rationale-continued"],
+        default=[RATIONALE, CONTINUED],
         description="what the shown students are compared with: an ENTRY of the same cell, or ROW/ENTRY",
     )
     split: Literal["seen", "unseen", "total"] = Field("seen", description="the questions that count")
@@ -89,22 +90,7 @@ class Cell(NamedTuple):
 
 def read_sweep(path: Path) -> SweepSpec:
     """Raises ConfigError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no sweep file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The sweep file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The sweep file {path} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"The sweep file {path} is not a mapping of settings.")
-    try:
-        return SweepSpec.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ConfigError(f"{path}: {where}: {first['msg']}.") from None
+    return validated(SweepSpec, read_yaml(path, "sweep file"), f"The sweep file {path}")
 
 
 def cells(spec: SweepSpec, path: Path, output: Path) -> list[Cell]:
