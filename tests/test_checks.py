@@ -103,9 +103,10 @@ def test_arithmetic_checks_calculate_the_steps_up_to_the_wrong_one_again():
     attempt = task.rationale(problem.question).replace("(-6 * 34) = -204", "(-6 * 34) = -240").replace("-204.", "-240.")
     verdict = expert.feedback(problem, attempt)
     assert verdict.checks == (
-        "(2) -6? Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) = (-14 - -8) [14 - 8 = 6] = -6. "
-        "(3) 34? Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35 - 1 = 34] = 34. "
-        "(4) -240? Then, the final equation is (A * B) = (-6 * 34) [6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204] = -204."
+        "(2) -6? Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) = (-14 - -8) [14 - 8 = 6] = -6. Yes. "
+        "(3) 34? Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35 - 1 = 34] = 34. Yes. "
+        "(4) -240? Then, the final equation is (A * B) = (-6 * 34) [6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204] = -204. "
+        "No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204."
     )
     assert expert.feedback(problem, task.rationale(problem.question)).correct
 

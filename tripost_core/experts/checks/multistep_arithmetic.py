@@ -1,12 +1,13 @@
 """Every step calculated again, with each operation that takes more than the multiplication table worked out by digits.
 
     (2) -248? Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] =
-    -288.
+    -288. No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
 
 The chain is that of a rationale, so a student that writes attempts can write it; what stands in square brackets is the
 way that the attempt did not take. The attempt's own result stands before it, because a student that calculated a step
-again, and rightly, was seen to call the attempt correct all the same; behind it, it was seen to repeat its new result
-(docs/log.md).
+again, and rightly, was seen to call the attempt correct all the same; behind it, it was seen to repeat its new result.
+`Yes` or `No` is said of every step, where both numbers are near. The wrong step is then said as it should have been,
+because a small student that repairs its answer copies what it wrote last (docs/log.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MAX_DIGITS = 6
 """Larger numbers are not worked with: no attempt at a seen question has them, and the line would not end."""
 MAX_STATED_CHARS = 40
 _INNERMOST = re.compile(r"\([^()]*\)")
+_WORKING = re.compile(r" \[[^]]*\]")
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
@@ -51,7 +53,9 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
                 again = f"Then, the final equation is {symbolic} = {worked_chain(ex.replace_letters(symbolic, values))}"
             said.append(f"({step.header}) {stated}? {again}.")
             if step.header == verdict.error_step:
+                said.append(f"No: ({step.header}) {_WORKING.sub('', again)}.")
                 break
+            said.append("Yes.")
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
         pass
     return " ".join(said)
