@@ -117,12 +117,12 @@ def test_word_checks_sort_the_steps_up_to_the_wrong_one_again():
     right = task.rationale(problem.question)
     first = '(2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
     assert expert.feedback(problem, right).checks == (
-        f'{first} (3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
-        '"pie"="i" (9), "plum"="l" (12). (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". '
-        '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
+        f'{first} Yes. (3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
+        '"pie"="i" (9), "plum"="l" (12). Yes. (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". Yes. '
+        '(3.2) Hence, we have "pie" < "plum". Yes. (4) Hence, we have "elder" < "pie" < "plum". Yes.'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
-    assert expert.feedback(problem, wrong).checks == first
+    assert expert.feedback(problem, wrong).checks == f"{first} No."
 
 
 @pytest.mark.parametrize("subtask", ["2-3", "4-7"])
@@ -132,7 +132,7 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
         rationale = task.rationale(problem.question)
         said = expert.feedback(problem, rationale).checks
         plain = re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said)
-        assert plain == " ".join(rationale.split("\n")[1:-1])
+        assert plain == " ".join(f"{line} Yes." for line in rationale.split("\n")[1:-1])
         for working in re.findall(r"\[([-0-9; ]*)\]", said):
             lists = [[int(n) for n in text.split(" ")] for text in working.split("; ")]
             assert all(numbers == sorted(set(numbers)) for numbers in lists)

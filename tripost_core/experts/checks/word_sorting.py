@@ -1,9 +1,9 @@
 """Every step sorted again, each list of numbers built up one number at a time.
 
-    (2) [18; 2 18; 2 13 18] We now have: (2) "beads" < (13) "murmurs" < (18) "reassembling".
+    (2) [18; 2 18; 2 13 18] We now have: (2) "beads" < (13) "murmurs" < (18) "reassembling". Yes.
 
 To write down a sorted list at once a student has to find the next smallest number over and over, and finds some twice;
-to put one number into a list that is sorted already is less.
+to put one number into a list that is sorted already is less. `Yes` or `No` says whether the attempt's step is this one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
             line = step.line
             if step.body.startswith(_GROUPS):
                 line = f"({step.header}) [{'; '.join(_insertions(numbers))}] {step.body}"
-            said.append(line)
+            said.append(f"{line} {'No' if step.header == verdict.error_step else 'Yes'}.")
         if found := _NUMBER.findall(step.line):
             numbers = [int(number) for number in found]
         if step.header == verdict.error_step:
