@@ -12,62 +12,77 @@ from hypothesis import strategies as st
 from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
 from tripost_core.experts.checks import TASKS_WITH_CHECKS
-from tripost_core.experts.checks.multistep_arithmetic import worked_chain, worked_out
+from tripost_core.experts.checks.columns import worked_out
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
-from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links, partition
 from tripost_core.replay import gold_rows
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import Feedback
 
-_EQUATION = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 _SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+def check_columns(text):
+    """Every step is true, and adds, subtracts or multiplies single digits."""
+    for step in re.split(r", |; |: ", text):
+        if "=" in step:
+            said, _, value = step.partition(" = ")
+            first, *rest = said.split(" ")
+            total = int(first)
+            for sign, digit in zip(rest[::2], rest[1::2], strict=True):
+                assert digit in "0123456789"
+                total = _SIGNS[sign](total, int(digit))
+            assert total == int(value) < 100
 
 
 @pytest.mark.parametrize(
     ("operation", "text"),
     [
-        ((-6, "*", 34), "6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204"),
-        ((21, "-", -49), "49 + 20 = 69, 69 + 1 = 70"),
-        ((48, "-", 29), "48 - 20 = 28, 28 - 9 = 19"),
-        ((-28, "-", -8), "28 - 8 = 20"),
-        ((13, "+", 7), "13 + 7 = 20"),
-        ((7, "*", -8), None),
-        ((0, "-", 32), None),
-        ((1, "*", -45), None),
-        ((10**7, "+", 5), None),
+        ((-289, "+", -8), "9 + 8 = 17, 8 + 1 = 9: -297"),
+        ((21, "-", -49), "9 + 1 = 10, 4 + 2 + 1 = 7: 70"),
+        ((104, "-", 8), "14 - 8 = 6, 10 - 1 = 9, 1 - 1 = 0: 96"),
+        ((-48, "+", 29), "18 - 9 = 9, 4 - 2 - 1 = 1: -19"),
+        ((36, "*", -8), "6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288"),
+        (
+            (16, "*", 37),
+            "7 * 6 = 42, 3 * 6 = 18, 18 + 4 = 22: 222; 370; 0 + 2 = 2, 7 + 2 = 9, 3 + 2 = 5: 592",
+        ),
+        ((20, "*", 34), "4 * 2 = 8, 3 * 2 = 6: 680"),
+        ((7, "*", -8), "-56"),
+        ((0, "-", 32), "-32"),
+        ((1, "*", -45), "-45"),
+        ((11, "*", 11), "11; 110; 0 + 1 = 1, 1 + 1 = 2: 121"),
+        ((10**7, "+", 5), "10000005"),
     ],
 )
-def test_an_operation_worked_out(operation, text):
+def test_an_operation_in_columns(operation, text):
     assert worked_out(*operation) == text
 
 
 @given(st.integers(-99_999, 99_999), st.sampled_from("+-*"), st.integers(-99_999, 99_999))
-def test_every_step_of_the_working_is_true_and_it_ends_in_the_result(left, sign, right):
+def test_every_step_in_columns_is_true_and_of_single_digits(left, sign, right):
     text = worked_out(left, sign, right)
-    result = _SIGNS[sign](left, right)
-    if text is None:
-        small, large = sorted((abs(left), abs(right)))
-        assert large < 10 or small < (2 if sign == "*" else 1)
-        return
-    for a, sign, b, c in _EQUATION.findall(text):
-        assert _SIGNS[sign](int(a), int(b)) == int(c)
-    assert int(text.rpartition(" ")[2]) == abs(result)
+    steps, _, result = text.rpartition(": ")
+    assert int(result) == _SIGNS[sign](left, right)
+    check_columns(steps)
+    small, large = sorted((abs(left), abs(right)))
+    if large > 9 and small > 1:
+        assert steps
 
 
-@given(st.integers(0, 10**6))
-def test_a_worked_chain_is_that_of_a_rationale_with_workings(seed):
-    task = load_task("multistep_arithmetic")
-    (problem,) = task.generate("l3-4d22", 1, seed)
-    symbolic, definitions = partition(problem.question)
-    values = {}
-    for letter, text in definitions.items():
-        links = calculation_links(text, {})
-        assert re.sub(r" \[[^\]]*\]", "", worked_chain(text)) == " = ".join(links)
-        values[letter] = int(links[-1])
-    links = equation_links(symbolic, values)
-    assert re.sub(r" \[[^\]]*\]", "", worked_chain(links[1])) == " = ".join(links[1:])
+@given(st.integers(0, 10**6), st.sampled_from(["l3-4d2", "l3-4d22"]))
+def test_a_right_attempt_is_said_again_with_workings(seed, subtask):
+    task, expert = load_task("multistep_arithmetic"), load_expert({"checks": True}, "multistep_arithmetic", 0)
+    (problem,) = task.generate(subtask, 1, seed)
+    rationale = task.rationale(problem.question)
+    said = expert.feedback(problem, rationale).checks
+    lines = [line for line in rationale.split("\n") if re.match(r"\([0-9]+\) ", line)][1:]
+    if subtask == "l3-4d2":
+        assert re.sub(r" \[[^\]]*\]", "", said) == " ".join(lines)
+        assert 2 < said.count("[") <= sum(problem.question.count(f" {sign} ") for sign in "+-*")
+    for worked, following in re.findall(r"\[([^\]]*)\] = ([^\[.]*)", said):
+        assert worked.rpartition(": ")[2] in following
 
 
 @pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)
@@ -92,20 +107,21 @@ def test_verdicts_and_repairs_are_those_without_checks(task_name):
                 )  # fmt: skip
                 worked += bool(with_checks.checks)
                 assert expert.improve(problem, attempt, sentence) == plain.improve(problem, attempt, sentence)
-                for a, sign, b, c in _EQUATION.findall(with_checks.checks):
-                    assert _SIGNS[sign](int(a), int(b)) == int(c)
+                if task_name == "multistep_arithmetic":
+                    for working in re.findall(r"\[([^\]]*)\]", with_checks.checks):
+                        check_columns(working)
     assert worked > 300
 
 
-def test_arithmetic_checks_calculate_the_steps_up_to_the_wrong_one_again():
+def test_arithmetic_checks_work_out_the_steps_up_to_the_wrong_one():
     task, expert = load_task("multistep_arithmetic"), load_expert({"checks": True}, "multistep_arithmetic", 0)
     problem = task.parse_question("((7 * -2 - -8) * (7 * 5 - 1)) =")
     attempt = task.rationale(problem.question).replace("(-6 * 34) = -204", "(-6 * 34) = -240").replace("-204.", "-240.")
     verdict = expert.feedback(problem, attempt)
     assert verdict.checks == (
-        "(2) -6? Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) = (-14 - -8) [14 - 8 = 6] = -6. Yes. "
-        "(3) 34? Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35 - 1 = 34] = 34. Yes. "
-        "(4) -240? Then, the final equation is (A * B) = (-6 * 34) [6 * 30 = 180, 6 * 4 = 24, 180 + 24 = 204] = -204. "
+        "(2) Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) [-14] = (-14 - -8) [14 - 8 = 6, 1 - 1 = 0: -6] = -6. "
+        "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) [35] = (35 - 1) [5 - 1 = 4: 34] = 34. "
+        "(4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] = -240 "
         "No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204."
     )
     assert expert.feedback(problem, task.rationale(problem.question)).correct

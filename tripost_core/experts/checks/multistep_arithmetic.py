@@ -1,34 +1,34 @@
-"""Every step calculated again, with each operation that takes more than the multiplication table worked out by digits.
+"""The attempt's steps said again, each operation worked out in columns before the attempt's own result of it.
 
-    (2) -248? Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [30 * 8 = 240, 6 * 8 = 48, 240 + 48 = 288] =
-    -288. No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288] =
+    -248 No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
 
-The chain is that of a rationale, so a student that writes attempts can write it; what stands in square brackets is the
-way that the attempt did not take. The attempt's own result stands before it, because a student that calculated a step
-again, and rightly, was seen to call the attempt correct all the same; behind it, it was seen to repeat its new result.
-`Yes` or `No` is said of every step, where both numbers are near. The wrong step is then said as it should have been,
-because a small student that repairs its answer copies what it wrote last (docs/log.md).
+What stands in square brackets is the way that the attempt did not take. Three things are for small students, which were
+seen to fail otherwise (docs/log.md): the attempt is copied from left to right, because they look up badly what a step
+ended with; the two results stand side by side, because they call an attempt correct whose numbers are not near; and the
+wrong step is said as it should have been, because in a repair they copy what they wrote last.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
-from tripost_core.experts.scripted.arithmetic_steps import Chain, Partition, read_step
+from tripost_core.experts.checks.columns import worked_out
+from tripost_core.experts.scripted.arithmetic_steps import Chain, Part, Partition, read_step
 from tripost_core.problems import expression as ex
 from tripost_core.problems.base import Problem
+from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links
 from tripost_core.trajectory import Attempt
 
-MAX_DIGITS = 6
-"""Larger numbers are not worked with: no attempt at a seen question has them, and the line would not end."""
-MAX_STATED_CHARS = 40
-_INNERMOST = re.compile(r"\([^()]*\)")
-_WORKING = re.compile(r" \[[^]]*\]")
+MAX_CHAIN_CHARS = 600
+"""Longer lines are not said again: no step of a seen question is as long, and the line would not end."""
+_OPERATION = re.compile(r"\((-?\d+) ([-+*]) (-?\d+)\)")
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
-    """The steps up to the wrong one, or all, but the first (which calculates nothing), calculated again.
+    """The steps up to the wrong one, or all, but the first (which calculates nothing), said again with workings.
 
     Ends before a step that cannot be read; definitions and values are the true ones, since a step that is reached has
     only right ones before it.
@@ -43,103 +43,44 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
         values = {letter: ex.evaluate(ex.parse(text)) for letter, text in definitions.items()}
         for step in steps[1:]:
             chain = read_step(step)
-            if not isinstance(chain, Chain):
+            if not isinstance(chain, Chain) or len(step.line) > MAX_CHAIN_CHARS:
                 break
-            name, stated = chain.parts[0].text, chain.parts[-1].text[:MAX_STATED_CHARS]
+            name = chain.parts[0].text
             if name in definitions:
-                again = f"Let's calculate {name} = {worked_chain(definitions[name])}"
+                right = f"Let's calculate {name} = {' = '.join(calculation_links(definitions[name], {}))}"
             else:
-                symbolic = partition.symbolic.text
-                again = f"Then, the final equation is {symbolic} = {worked_chain(ex.replace_letters(symbolic, values))}"
-            said.append(f"({step.header}) {stated}? {again}.")
+                right = f"Then, the final equation is {' = '.join(equation_links(partition.symbolic.text, values))}"
             if step.header == verdict.error_step:
-                said.append(f"No: ({step.header}) {_WORKING.sub('', again)}.")
+                meant = values.get(name, ex.evaluate(ex.parse(partition.symbolic.text), values))
+                links = _up_to_the_wrong_one(chain.parts[1:], meant)
+                said.append(f"{_with_workings(step.line, links)} No: ({step.header}) {right}.")
                 break
-            said.append("Yes.")
+            said.append(f"{_with_workings(step.line, chain.parts[1:])}.")
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
         pass
     return " ".join(said)
 
 
-def worked_chain(text: str) -> str:
-    """The links of an expression without letters, as in a rationale, each result with its working before it.
-
-    Raises ExpressionError.
-    """
-    said = link = ex.parenthesise(ex.parse(text))
-    if link != text:
-        said = f"{text} = {link}"
-    while "(" in link:
-        for term in _INNERMOST.findall(link):
-            expression = ex.parse(term)
-            value = ex.evaluate(expression)
-            link = link.replace(term, str(value))
-            working = _working(expression)
-            said += f" [{working}] = {link}" if working else f" = {link}"
-        link = ex.parenthesise(ex.parse(link))
-    return said
+def _up_to_the_wrong_one(links: tuple[Part, ...], meant: int) -> tuple[Part, ...]:
+    """The links as far as the first that is worth something else than the step; all where none is."""
+    for i, link in enumerate(links):
+        try:
+            wrong = ex.evaluate(ex.parse(link.text)) != meant
+        except ex.ExpressionError:
+            wrong = True
+        if wrong:
+            return links[: i + 1]
+    return links
 
 
-def worked_out(left: int, operator: str, right: int) -> str | None:
-    """One operation, signs aside, in steps of one digit and zeros; None where it is less than one such step, or far too
-    large."""
-    if operator == "-":
-        operator, right = "+", -right
-    a, b = abs(left), abs(right)
-    if max(a, b) >= 10**MAX_DIGITS:
-        return None
-    if operator == "*":
-        steps = _product(a, b)
-    elif (left < 0) == (right < 0) or not a or not b:
-        steps = _sum(a, b)
-    else:
-        steps = _difference(max(a, b), min(a, b))
-    return ", ".join(steps) or None
-
-
-def _working(expression: ex.Postfix) -> str | None:
-    if len(expression) != 3:
-        return None
-    left, right, operator = expression
-    if not isinstance(left, int) or not isinstance(right, int) or not isinstance(operator, str):
-        return None
-    return worked_out(left, operator, right)
-
-
-def _parts(number: int) -> list[int]:
-    """284 -> 200, 80, 4."""
-    digits = str(number)
-    return [int(digit) * 10 ** (len(digits) - i - 1) for i, digit in enumerate(digits) if digit != "0"]
-
-
-def _product(a: int, b: int) -> list[str]:
-    if min(a, b) < 2 or max(a, b) < 10:
-        return []
-    products = [(x, y, x * y) for x in _parts(a) for y in _parts(b)]
-    steps = [f"{x} * {y} = {xy}" for x, y, xy in products]
-    return [*steps, *_running_sum([xy for *_, xy in products])]
-
-
-def _running_sum(terms: list[int]) -> list[str]:
-    steps, total = [], terms[0]
-    for term in terms[1:]:
-        steps.append(f"{total} + {term} = {total + term}")
-        total += term
-    return steps
-
-
-def _sum(a: int, b: int) -> list[str]:
-    """The larger number, and the parts of the smaller one added from the largest on."""
-    if min(a, b) == 0 or max(a, b) < 10:
-        return []
-    return _running_sum([max(a, b), *_parts(min(a, b))])
-
-
-def _difference(larger: int, smaller: int) -> list[str]:
-    if larger < 10:
-        return []
-    steps, left = [], larger
-    for part in _parts(smaller):
-        steps.append(f"{left} - {part} = {left - part}")
-        left -= part
-    return steps
+def _with_workings(line: str, links: tuple[Part, ...]) -> str:
+    """A step's line as far as these links, the first operation of each link worked out before the link that follows."""
+    said, done = "", 0
+    for link, following in pairwise(links):
+        said += line[done : link.end]
+        done = link.end
+        operation = _OPERATION.search(link.text)
+        if operation is not None and operation[0] not in following.text:
+            left, operator, right = operation.groups()
+            said += f" [{worked_out(int(left), operator, int(right))}]"
+    return said + line[done : links[-1].end] if links else line
