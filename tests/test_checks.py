@@ -127,18 +127,27 @@ def test_arithmetic_checks_work_out_the_steps_up_to_the_wrong_one():
     assert expert.feedback(problem, task.rationale(problem.question)).correct
 
 
-def test_word_checks_sort_the_steps_up_to_the_wrong_one_again():
+def test_word_checks_say_the_steps_up_to_the_wrong_one_with_their_numbers_in_order():
     task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
     problem = task.parse_question("Sort the following words alphabetically:\nList: pie elder plum")
     right = task.rationale(problem.question)
-    first = '(2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+    first = '(1) The first letter: "pie"="p" (16), "elder"="e" (5), "plum"="p" (16).'
     assert expert.feedback(problem, right).checks == (
-        f'{first} Yes. (3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
-        '"pie"="i" (9), "plum"="l" (12). Yes. (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". Yes. '
-        '(3.2) Hence, we have "pie" < "plum". Yes. (4) Hence, we have "elder" < "pie" < "plum". Yes.'
+        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
+        '(3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
+        '"pie"="i" (9), "plum"="l" (12). (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". '
+        '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
-    assert expert.feedback(problem, wrong).checks == f"{first} No."
+    assert expert.feedback(problem, wrong).checks == (
+        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. '
+        'No: (2) We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+    )
+    endless = right.split("\n")
+    endless[1] += ' (16) "plum" <' * 100
+    assert expert.feedback(problem, "\n".join(endless)).checks == (
+        f'{first} (2) [16; 5 16] No: (2) We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+    )
 
 
 @pytest.mark.parametrize("subtask", ["2-3", "4-7"])
@@ -147,9 +156,8 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
     for problem in task.generate(subtask, 40, 9):
         rationale = task.rationale(problem.question)
         said = expert.feedback(problem, rationale).checks
-        plain = re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said)
-        assert plain == " ".join(f"{line} Yes." for line in rationale.split("\n")[1:-1])
-        for working in re.findall(r"\[([-0-9; ]*)\]", said):
+        assert re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said) == " ".join(rationale.split("\n")[:-1])
+        for working in re.findall(r"(?<=\) )\[([-0-9; ]*)\]", said):
             lists = [[int(n) for n in text.split(" ")] for text in working.split("; ")]
             assert all(numbers == sorted(set(numbers)) for numbers in lists)
             assert [len(numbers) for numbers in lists] == list(range(1, len(lists) + 1))

@@ -1,9 +1,12 @@
-"""Every step sorted again, each list of numbers built up one number at a time.
+"""The attempt's steps said again, before each list its numbers in order, built up one at a time.
 
-    (2) [18; 2 18; 2 13 18] We now have: (2) "beads" < (13) "murmurs" < (18) "reassembling". Yes.
+    (2) [18; 2 18; 2 13 18] We now have: (2) "beads" < (2) "beads" < (18) "reassembling". No: (2) We now have: (2)
+    "beads" < (13) "murmurs" < (18) "reassembling".
 
 To write down a sorted list at once a student has to find the next smallest number over and over, and finds some twice;
-to put one number into a list that is sorted already is less. `Yes` or `No` says whether the attempt's step is this one.
+to put one number into a list that is sorted already is less. Small students judge what stands near, and in a repair
+they copy what they wrote last (docs/log.md): so the attempt's step comes right behind the numbers, and the wrong one is
+said as it should have been.
 """
 
 from __future__ import annotations
@@ -15,32 +18,29 @@ from tripost_core.problems.base import Problem
 from tripost_core.problems.word_sorting import TASK
 from tripost_core.trajectory import Attempt
 
+MAX_STEP_CHARS = 400
+"""A longer step (a student that cannot stop) is left out and only said as it should have been."""
 _NUMBER = re.compile(r'"="[^"]*" \((-?\d+)\)')
 _GROUPS = "We now have: "
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
-    """The steps of the rationale up to the wrong one, or all, but the first (which sorts nothing).
-
-    Ends before a step that the attempt does not have: what is wrong with it then is not in a list.
-    """
-    headers = {step.header for step in Attempt.parse(attempt).steps}
-    if verdict.error_step == "1":
-        return ""
+    """The steps up to the wrong one, or all but the final response. Ends before a step that the rationale has not."""
+    right = {step.header: step for step in Attempt.parse(TASK.rationale(problem.question)).steps}
     said: list[str] = []
     numbers: list[int] = []
-    for step in Attempt.parse(TASK.rationale(problem.question)).steps:
-        if step.header is None or not step.header[0].isdigit() or step.header not in headers:
+    for step in Attempt.parse(attempt).steps:
+        meant = right.get(step.header)
+        if meant is None or step.header is None or not step.header[0].isdigit():
             break
-        if step.header != "1":
-            line = step.line
-            if step.body.startswith(_GROUPS):
-                line = f"({step.header}) [{'; '.join(_insertions(numbers))}] {step.body}"
-            said.append(f"{line} {'No' if step.header == verdict.error_step else 'Yes'}.")
-        if found := _NUMBER.findall(step.line):
-            numbers = [int(number) for number in found]
+        working = f"[{'; '.join(_insertions(numbers))}] " if meant.body.startswith(_GROUPS) else ""
+        shown = step.body if len(step.body) <= MAX_STEP_CHARS else ""
+        said.append(f"({step.header}) {working}{shown}".rstrip())
         if step.header == verdict.error_step:
+            said.append(f"No: {meant.line}")
             break
+        if found := _NUMBER.findall(meant.line):
+            numbers = [int(number) for number in found]
     return " ".join(said)
 
 
