@@ -1,12 +1,13 @@
 """The attempt's steps said again, each operation worked out in columns before the attempt's own result of it.
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288] =
-    -248 No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] ((4 * 9) * -8) = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 +
+    4 = 28: -288] (36 * -8) = -248 No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
 
-What stands in square brackets is the way that the attempt did not take. Three things are for small students, which were
+What stands in square brackets is the way that the attempt did not take. Four things are for small students, which were
 seen to fail otherwise (docs/log.md): the attempt is copied from left to right, because they look up badly what a step
-ended with; the two results stand side by side, because they call an attempt correct whose numbers are not near; and the
-wrong step is said as it should have been, because in a repair they copy what they wrote last.
+ended with; the two results stand side by side, because they call an attempt correct whose numbers are not near; behind
+a working the equation begins again, because they lose the place where they were copying; and the wrong step is said as
+it should have been, because in a repair they copy what they wrote last.
 """
 
 from __future__ import annotations
@@ -82,5 +83,5 @@ def _with_workings(line: str, links: tuple[Part, ...]) -> str:
         operation = _OPERATION.search(link.text)
         if operation is not None and operation[0] not in following.text:
             left, operator, right = operation.groups()
-            said += f" [{worked_out(int(left), operator, int(right))}]"
+            said += f" [{worked_out(int(left), operator, int(right))}] {link.text}"
     return said + line[done : links[-1].end] if links else line
