@@ -13,6 +13,7 @@ from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
 from tripost_core.experts.checks import TASKS_WITH_CHECKS
 from tripost_core.experts.checks.columns import worked_out
+from tripost_core.experts.checks.multistep_arithmetic import drill
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
@@ -83,6 +84,28 @@ def test_a_right_attempt_is_said_again_with_workings(seed, subtask):
         assert 2 < said.count("[") <= sum(problem.question.count(f" {sign} ") for sign in "+-*")
     for worked, following in re.findall(r"\[([^]]*)\] .*? = ([^[.]*)", said):
         assert worked.rpartition(": ")[2] in following
+
+
+@given(st.integers(0, 10**6))
+def test_a_drill_calls_the_wrong_results_wrong_and_goes_on_from_the_right_ones(seed):
+    (problem,) = load_task("multistep_arithmetic").generate("l3-4d2", 1, seed)
+    pieces = drill(problem, random.Random(seed))
+    assert all(trained for text, trained in pieces if "=" in text or "[" in text)
+    said = "".join(text for text, _ in pieces)
+    for worked, link, following, wrong in re.findall(r"\[([^]]*)\] ([^=]*) = ([^[.]*?)( No)?(?=[.[]| \[)", said):
+        check_columns(worked)
+        right = worked.rpartition(": ")[2]
+        operation = re.search(r"\(-?\d+ [-+*] -?\d+\)", link)[0]
+        assert (link.replace(operation, right, 1) == following) == (not wrong)
+    assert said.endswith(f"{problem.answer}.")
+    assert len([trained for _, trained in pieces if not trained]) == said.count(" No")
+
+
+def test_half_of_the_results_in_drills_are_wrong():
+    problems = load_task("multistep_arithmetic").generate("l3-4d2", 100, 1)
+    said = ["".join(text for text, _ in drill(problem, random.Random(i))) for i, problem in enumerate(problems)]
+    wrong, worked = (sum(text.count(mark) for text in said) for mark in (" No.", "["))
+    assert 0.4 < wrong / worked < 0.55
 
 
 @pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from tripost_core.config import DataConfig
 from tripost_core.errors import ConfigError
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.lm.corpus import FEEDBACK, encode, gold, mix, pretraining_problems, revision, step_feedback
+from tripost_core.lm.corpus import (
+    FEEDBACK,
+    drill_document,
+    encode,
+    gold,
+    mix,
+    pretraining_problems,
+    revision,
+    step_feedback,
+)
 from tripost_core.lm.muon import Muon, orthogonalised
 from tripost_core.lm.presets import PRESETS
 from tripost_core.lm.pretrain import build_model, pretrain
@@ -303,9 +312,24 @@ def test_a_preset_that_goes_on_begins_with_its_start(name):
     model, start = build_model(preset, 0), load_student(preset.start, "cpu", torch.float32).model
     for (key, mine), theirs in zip(model.state_dict().items(), start.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs), key
-    documents = mix(preset.phases[0].sources, 40, "test")
-    assert {document.kind for document in documents} == {"gold", "revision"}
+    documents = mix(preset.phases[0].sources, 60, "test")
+    drilled = {"drill"} if name == "arithmetic-checks" else set()
+    assert {document.kind for document in documents} == {"gold", "revision", *drilled}
     assert len({document.task for document in documents}) == 1
+
+
+def test_a_drill_teaches_to_call_a_result_wrong_and_not_to_write_it(tokenizer):
+    rng = random.Random(6)
+    for problem in pretraining_problems("multistep_arithmetic", "l3-4d2", 20, rng):
+        document = drill_document(problem, rng)
+        head = prompt(load_task(problem.task), problem.question) + FEEDBACK
+        assert document.text.startswith(f"{head} (2) Let's calculate A = ")
+        wrong = [document.text[start:end] for start, end in document.untrained[1:]]
+        assert document.text.count(" No.") == len(wrong)
+        trained = _trained_text(document, tokenizer)
+        assert trained.count(" No.") == len(wrong)
+        # A token may begin before the result (` = -`), so a sign may remain.
+        assert len(document.text) - len(head) - len(trained) >= sum(len(text.lstrip("-(")) for text in wrong)
 
 
 def test_revisions_of_chosen_mistakes_mend_those_alone():

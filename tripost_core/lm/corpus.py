@@ -10,6 +10,9 @@ Three kinds of document, all about questions of seen subtasks that no split can 
   updated attempt. A large model has seen people revise their work; one that has not cannot even copy the lines that
   stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
 
+- `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
+  wrong. It shows a hundred times as many comparisons as a revision does.
+
 The loss covers what follows the answer header, without the two things that a student should not imitate: the planted
 mistake with what follows from it, and judging an attempt unasked (the `Feedback:` label).
 """
@@ -23,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tripost_core.experts import load_expert
+from tripost_core.experts.checks.multistep_arithmetic import drill
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import Problem, load_task, prompt
@@ -32,7 +36,7 @@ from tripost_core.trajectory import Attempt, error_feedback, label
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Kind = Literal["gold", "step_feedback", "revision"]
+Kind = Literal["gold", "step_feedback", "revision", "drill"]
 FEEDBACK = "\nFeedback:"
 _FIRST_GROUP = re.compile(r"\(([^()]*)\)")
 _OPERAND = re.compile(r"\d+")
@@ -207,6 +211,17 @@ def revision(
     return None
 
 
+def drill_document(problem: Problem, rng: random.Random) -> Document:
+    """The operations of an arithmetic question, worked out and compared with results of which half are wrong."""
+    text = prompt(load_task(problem.task), problem.question) + FEEDBACK
+    untrained = [(0, len(text))]
+    for piece, trained in drill(problem, rng):
+        if not trained:
+            untrained.append((len(text), len(text) + len(piece)))
+        text += piece
+    return Document(problem.task, "drill", problem.question, text, tuple(untrained))
+
+
 def make(source: Source, problem: Problem, rng: random.Random) -> Document | None:
     """A document of the source's kind about one problem; None where the problem has no place for a mistake."""
     match source.kind:
@@ -216,6 +231,8 @@ def make(source: Source, problem: Problem, rng: random.Random) -> Document | Non
             return step_feedback(problem, rng)
         case "revision":
             return revision(problem, rng, source.checks, source.error_classes)
+        case "drill":
+            return drill_document(problem, rng)
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

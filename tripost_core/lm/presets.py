@@ -106,13 +106,15 @@ def _going_on(sources: tuple[Source, ...], steps: int) -> tuple[Phase, ...]:
 
 
 _ARITHMETIC_CHECKS = (
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 3),
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.15, 4),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.08, 3),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.08, 4),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.24, 3),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.24, 4),
     # Most mistakes of small students are of few kinds (claim 11 of the paper); of all kinds, each would be too rare.
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.27, 3, checks=True, error_classes=("calculation",)),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.27, 4, checks=True, error_classes=("calculation",)),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.08, 3, checks=True),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.08, 4, checks=True),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 3, checks=True, error_classes=("calculation",)),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 4, checks=True, error_classes=("calculation",)),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.04, 3, checks=True),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.04, 4, checks=True),
 )
 _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (

@@ -12,15 +12,17 @@ it should have been, because in a repair they copy what they wrote last.
 
 from __future__ import annotations
 
+import random
 import re
 from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
 from tripost_core.experts.checks.columns import worked_out
+from tripost_core.experts.mistakes.multistep_arithmetic import near_miss
 from tripost_core.experts.scripted.arithmetic_steps import Chain, Part, Partition, read_step
 from tripost_core.problems import expression as ex
 from tripost_core.problems.base import Problem
-from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links
+from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links, partition
 from tripost_core.trajectory import Attempt
 
 MAX_CHAIN_CHARS = 600
@@ -60,6 +62,36 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
         pass
     return " ".join(said)
+
+
+def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
+    """Every operation of a question worked out, half of the results behind it wrong and called so.
+
+    Pieces of one text, and whether a student is to imitate them (not the wrong results). In an attempt `No` is said
+    once in a thousand tokens, and a student of this size learns to say it late; here it is said in every line.
+    """
+    symbolic, definitions = partition(problem.question)
+    chains = [(f"Let's calculate {name}", calculation_links(text, {})) for name, text in definitions.items()]
+    values = {name: int(links[-1]) for name, (_, links) in zip(definitions, chains, strict=True)}
+    numeric = equation_links(symbolic, values)
+    chains.append((f"Then, the final equation is {numeric[0]}", numeric[1:]))
+    pieces = []
+    for number, (opening, links) in enumerate(chains, 2):
+        pieces.append((f" ({number}) {opening} = {links[0]}", True))
+        for link, following in pairwise(links):
+            operation = _OPERATION.search(link)
+            if operation is None or operation[0] in following:
+                pieces.append((f" = {following}", True))
+                continue
+            left, operator, right = int(operation[1]), operation[2], int(operation[3])
+            wrong = near_miss(left, operator, right, rng)
+            pieces.append((f" [{worked_out(left, operator, right)}] {link} = ", True))
+            if rng.random() < 0.5 or link.replace(operation[0], str(wrong), 1) == following:
+                pieces.append((following, True))
+            else:
+                pieces += [(link.replace(operation[0], str(wrong), 1), False), (f" No. {following}", True)]
+        pieces.append((".", True))
+    return pieces
 
 
 def _up_to_the_wrong_one(links: tuple[Part, ...], meant: int) -> tuple[Part, ...]:

@@ -74,6 +74,13 @@ class _Gold:
         return render(symbolic, definitions, chains, equation_links(symbolic, values))
 
 
+def near_miss(left: int, operator: str, right: int, rng: random.Random) -> int:
+    """A result of `left operator right` as a student gets it wrong; by chance the right one (a product with 0)."""
+    value = ex.evaluate((left, right, operator))
+    near = [1, 2, 3, 9, 10, 11, 20, 100] if abs(value) >= 100 else [1, 1, 1, 2, 2, 3, 10]
+    return value + rng.choice([-1, 1]) * rng.choice([*near, *((abs(left), abs(right)) if operator == "*" else ())])
+
+
 # Mistakes inside a chain: one link is replaced, the chain goes on from it.
 
 
@@ -96,8 +103,7 @@ def _calculated_wrongly(gold: _Gold, rng: random.Random, error_class: str, carri
     if error_class == "algebraic":
         wrong = rng.choice(sorted(sign_slips(left, operator, right)))
     else:
-        near = [1, 2, 3, 9, 10, 11, 20, 100] if abs(value) >= 100 else [1, 1, 1, 2, 2, 3, 10]
-        wrong = value + rng.choice([-1, 1]) * rng.choice([*near, *((abs(left), abs(right)) if operator == "*" else ())])
+        wrong = near_miss(left, operator, right, rng)
     if wrong == value:
         return None
     link = before[: match.start()] + str(wrong) + before[match.end() :]
