@@ -43,7 +43,7 @@ def make_request(tmp_path, stage, url, inputs, label="tripost-1", round_=0, call
 
 
 def stored_trajectories(tmp_path, num=40):
-    """A `trajectories-1` buffer of planted attempts, as `generate` leaves it."""
+    """A `trajectories-2` buffer of planted attempts, as `generate` leaves it."""
     from tripost_core.buffers import write_buffer
 
     rows = []
@@ -58,7 +58,7 @@ def stored_trajectories(tmp_path, num=40):
             "truncated": False,
         }
         rows.append({**row, **more})
-    return write_buffer(str(tmp_path / "generated"), "trajectories-1", rows, [], {"stage": "generate"})
+    return write_buffer(str(tmp_path / "generated"), "trajectories-2", rows, [], {"stage": "generate"})
 
 
 def edit(tmp_path, url, trajectories, **parts):

@@ -1,4 +1,4 @@
-"""Interactive trajectory editing (paper section 2.2), as functions on rows of `trajectories-1`.
+"""Interactive trajectory editing (paper section 2.2), as functions on rows of `trajectories-2`.
 
 Round 0 walks through the student's own turns: the first feedback that FBK disagrees with is replaced by FBK's and
 everything after it is cut. From then on IMP appends an attempt and FBK judges it, round after round, until it is
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tripost_core.buffers import Row
 from tripost_core.errors import DataError
 from tripost_core.experts.base import AsyncExpert, Expert, NoAnswer, Verdict
-from tripost_core.problems.base import Problem
+from tripost_core.problems.base import Problem, Task
 from tripost_core.trajectory import Feedback
 
 GENERATED, OPEN, CORRECT, DISCARDED = "generated", "open", "correct", "discarded"
@@ -158,7 +158,25 @@ def new_turn(attempt: str, source: str, by: str, student_feedback: str | None = 
         "error_step": None,
         "error_segment": None,
         "error_class": None,
+        "right": None,
+        "consistent": None,
     }
+
+
+def graded(trajectory: Row, task: Task) -> Row:
+    """A correct trajectory with what the task itself says of every attempt; others, and graded ones, as they are.
+
+    Here, once, where the turns come to their end, so that nothing after it has to read an attempt again.
+    """
+    turns = trajectory["turns"]
+    if trajectory["status"] != CORRECT or turns[-1].get("right") is not None:
+        return trajectory
+    return {**trajectory, "turns": [{**turn, **_grades(turn["attempt"], trajectory, task)} for turn in turns]}
+
+
+def _grades(attempt: str, trajectory: Row, task: Task) -> dict[str, bool]:
+    right = task.is_right(attempt, trajectory["answer"])
+    return {"right": right, "consistent": task.is_consistent(attempt, trajectory["question"])}
 
 
 def problem_of(row: Row) -> Problem:
