@@ -229,4 +229,9 @@ def write_rows(directory: Path, schema: str, rows: list[Row]) -> None:
     for number, start in enumerate(range(0, max(len(ordered), 1), ROWS_PER_SHARD)):
         part = pa.Table.from_pylist(ordered[start : start + ROWS_PER_SHARD], schema=SCHEMAS[schema])
         pq.write_table(part, directory / f"part-{number:05d}.parquet", compression="zstd")
-    (directory / "digest").writetext_of(total.hexdigest())
+    (directory / "digest").write_text(total.hexdigest())
+
+
+def read_table(directory: Path) -> pa.Table:
+    """What `write_rows` wrote."""
+    return pa.concat_tables(pq.read_table(file) for file in sorted(directory.glob("part-*")))
