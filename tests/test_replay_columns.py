@@ -20,9 +20,9 @@ from tripost_core.replay.content import (
     all_terminal,
     content_reason,
     content_reasons,
+    decided,
     kept_characters,
     kept_lines,
-    sound,
 )
 from tripost_core.replay.filter import FILTER_REASONS
 from tripost_core.replay.rows import terminal_feedbacks
@@ -87,8 +87,12 @@ def test_the_usual_row_needs_no_look_of_its_own():
     told = {step: error_feedback(Attempt.parse(attempt), step, "b", "of that") for step in ("1", "2", "2.1", "final")}
     mended = {"1": "(1) m\n(2) b", "2": attempt.replace("b", "m"), "2.1": attempt.replace("c", "m\n(3) d")}
     mended["final"] = attempt.replace("7", "8")
-    assert sound(frame_of([(attempt, told[step], mended[step]) for step in told])).all()
-    assert not sound(frame_of([(attempt, told[step], attempt) for step in told])).any()
+    repaired = [(attempt, told[step], mended[step]) for step in told]
+    unchanged = [(attempt, told[step], attempt) for step in told]
+    unclear = [(attempt, "Something is off.", mended["2"])]
+    found = decided(frame_of([*repaired, *unchanged, *unclear]))
+    assert found["certain"].all()
+    assert found["reason"].to_list() == [None] * 4 + ["no_difference"] * 4 + ["unparsable_feedback"]
 
 
 @settings(max_examples=200)

@@ -345,9 +345,10 @@ def _checked_order(ids: pa.ChunkedArray, schema: str, last: str | None) -> str |
 
 def _parquet_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    # A dictionary pays where few values repeat; of texts it would be built, found too large and thrown away.
+    # A dictionary pays where few values repeat; of texts it would be built, found too large and thrown away. The least
+    # and the greatest text of a column are of no use to anybody.
     names = [field.name for field in table.schema if field.name in _REPEATING] or False
-    pq.write_table(table, sink, compression="zstd", use_dictionary=names)
+    pq.write_table(table, sink, compression="zstd", use_dictionary=names, write_statistics=False)
     return sink.getvalue()
 
 
@@ -377,13 +378,26 @@ def read_table(ref: Ref) -> pa.Table:
 def read_batches(ref: Ref, columns: Sequence[str] | None = None, checked: bool = True) -> Iterator[pa.Table]:
     """The rows in canonical order, a shard at a time. Raises StorageError.
 
+    The next shard is read while the caller works on one.
+
     `columns`: names, of nested ones as Parquet spells them (`turns.list.element.attempt`); those that the buffer's
     schema has not are left out. `checked` false: where the same files have just been read and compared with the
     manifest.
     """
-    for shard in _shards(ref):
+
+    def read(shard: dict[str, Any]) -> pa.Table:
         data = _checked(ref.uri, shard) if checked else read_file(join(ref.uri, shard["file"]))
-        yield pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
+
+    shards = _shards(ref)
+    with ThreadPoolExecutor(1) as reading:
+        following = reading.submit(read, shards[0]) if shards else None
+        for shard in [*shards[1:], None]:
+            assert following is not None
+            table = following.result()
+            following = reading.submit(read, shard) if shard is not None else None
+            yield table  # and meanwhile the next one is read
+            del table
 
 
 def _shards(ref: Ref) -> list[dict[str, Any]]:

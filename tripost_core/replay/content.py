@@ -1,7 +1,7 @@
 """What the filter reads in a triplet's text: the step that its feedback names, and what the update makes of it.
 
-`content_reason` and `kept_lines` say it of one triplet. `sound` and `kept_characters` say the same of whole columns:
-expressions decide the rows of the usual form, and every other row goes to the functions for one.
+`content_reason` and `kept_lines` say it of one triplet. `content_reasons` and `kept_characters` say the same of whole
+columns: expressions decide the rows of the usual form, and every other row goes to the functions for one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ X_IMP, X_T = "x_imp", "x_T"
 CONTENT = ("kind", "problem_id", "attempt", "feedback", "updated")
 """Triplets that are equal in these are the same."""
 
+# The sentence as `trajectory.error_feedback` writes it. Nothing before "In step" can begin a match of `Feedback.parse`,
+# and the quotes close before anything else can happen, so that both find the same step in it.
+_USUAL_ERROR = (
+    r"^(?:Step \([0-9.]+\)(?: to step \([0-9.]+\) are| is) correct\. )?"
+    r'In step \(([0-9]+(?:\.[0-9]+)*|Final response)\) the part "[^"]*" is incorrect'
+)
 # The pattern of `Feedback.parse` up to where its match is decided. Rust's engine knows no back-reference, so the two
 # quotes are spelled out; on ASCII text both engines find the same first match and the same step.
-_ERROR_STEP = (
+_ANY_ERROR = (
     r"(?is)In step \(?([0-9]+(?:\.[0-9]+)*|Final response)\)?,? the part "
     r"""(?:".*" is incorrect|'.*' is incorrect)"""
 )
 _TERMINAL = r"(?i)final response is also correct"
 _NUMBERED_LINES = r"^(?:\n\((?:[0-9]+(?:\.[0-9]+)*|Final response)\) [^\n]*)*$"
-_CONTROL = r"[\x00-\x1f]"
+_OTHER_BLANKS = r"[\x00-\x09\x0b-\x1f]"
+_WINDOW = 200
 
 
 def content_reason(attempt: str, feedback: str, updated: str) -> str | None:
@@ -45,64 +52,82 @@ def kept_lines(attempt: str, feedback: str) -> str:
 
 def content_reasons(frame: pl.DataFrame) -> pl.Series:
     """`content_reason` of every row; columns `attempt`, `feedback`, `updated`, none of them null."""
-    unusual = (~sound(frame)).arg_true()
-    reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(frame))
+    found = decided(frame)
+    reasons = found["reason"]
+    unusual = (~found["certain"]).arg_true()
     if not len(unusual):
         return reasons
     rows = frame[unusual].select("attempt", "feedback", "updated").iter_rows()
     return reasons.scatter(unusual, pl.Series([content_reason(*row) for row in rows], dtype=pl.String))
 
 
-def sound(frame: pl.DataFrame) -> pl.Series:
-    """Where `content_reason` is None for certain: a sufficient condition that the usual row meets.
+def decided(frame: pl.DataFrame) -> pl.DataFrame:
+    """What can be said by expressions: `reason`, and whether it is `certain`.
 
-    All texts are ASCII; the attempt has a line with the step's header and a blank, every line before it has a header;
-    the update begins with the same lines; and with the blanks taken out, the line that follows is not the beginning of
-    the attempt's line nor the other way round, so that the words cannot be the same ones differently spaced.
+    An improvement for certain: all texts are ASCII; the attempt has a line with the step's header and a blank, every
+    line before it has a header; the update begins with the same lines; and of the characters that follow, blanks and
+    newlines taken out, neither side's are the beginning of the other's, so the words cannot be the same.
     """
-    head = pl.col("attempt_text").str.head(pl.col("kept"))
-    following = r"^\n([^\n]*)"
-    found = (
+    steps, known = error_steps(frame["feedback"])
+    words = (pl.col(name).str.replace_all(" ", "", literal=True).str.replace_all("\n", "", literal=True)
+             for name in ("window", "window_updated"))  # fmt: skip
+    return (
         frame.lazy()
         .select(
-            _error_step(),
             attempt_text=pl.lit("\n") + pl.col("attempt"),
             updated_text=pl.lit("\n") + pl.col("updated") + pl.lit("\n"),
-            ascii=_is_ascii("attempt") & _is_ascii("feedback") & _is_ascii("updated"),
+            same=pl.col("attempt") == pl.col("updated"),
+            ascii=_is_ascii("attempt") & _is_ascii("updated"),
+            step=steps,
+            known=known,
         )
         .with_columns(kept=_place_of_step())
         .with_columns(
-            head=head,
-            line=pl.col("attempt_text").str.slice(pl.col("kept")).str.extract(following),
-            line_updated=pl.col("updated_text").str.slice(pl.col("kept")).str.extract(following),
+            head=pl.col("attempt_text").str.head(pl.col("kept")),
+            window=pl.col("attempt_text").str.slice(pl.col("kept"), _WINDOW),
+            window_updated=pl.col("updated_text").str.slice(pl.col("kept"), _WINDOW),
         )
-        .with_columns(
-            clean=~pl.col("line").str.contains(_CONTROL) & ~pl.col("line_updated").str.contains(_CONTROL),
-            words=pl.col("line").str.replace_all(" ", "", literal=True),
-            words_updated=pl.col("line_updated").str.replace_all(" ", "", literal=True),
-        )
+        .with_columns(**dict(zip(("words", "words_updated"), words, strict=True)))
         .select(
-            sound=pl.col("ascii")
+            improvement=pl.col("ascii")
             & pl.col("head").str.contains(_NUMBERED_LINES)
             & pl.col("updated_text").str.starts_with(pl.col("head") + pl.lit("\n"))
-            & pl.col("clean")
+            & ~pl.col("window").str.contains(_OTHER_BLANKS)
+            & ~pl.col("window_updated").str.contains(_OTHER_BLANKS)
             & ~pl.col("words").str.starts_with(pl.col("words_updated"))
-            & ~pl.col("words_updated").str.starts_with(pl.col("words"))
+            & ~pl.col("words_updated").str.starts_with(pl.col("words")),
+            unparsable=pl.col("known") & pl.col("step").is_null(),
+            same=pl.col("known") & pl.col("step").is_not_null() & pl.col("same"),
+        )
+        .select(
+            reason=pl.when("unparsable").then(pl.lit("unparsable_feedback")).when("same").then(pl.lit("no_difference")),
+            certain=pl.col("improvement").fill_null(value=False) | pl.col("unparsable") | pl.col("same"),
         )
         .collect()
     )
-    return found["sound"].fill_null(value=False)
+
+
+def error_steps(feedbacks: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """(what stands in the brackets of the step's header, or null where no step is named; whether that is known)."""
+    steps = feedbacks.str.extract(_USUAL_ERROR)
+    other = steps.is_null().arg_true()
+    known = pl.Series("known", [True], dtype=pl.Boolean).new_from_index(0, len(feedbacks))
+    if not len(other):
+        return steps, known
+    found = pl.DataFrame({"feedback": feedbacks.gather(other)}).select(
+        step=pl.col("feedback").str.extract(_ANY_ERROR), ascii=_is_ascii("feedback")
+    )
+    final = pl.col("step").str.head(1).is_in(["f", "F"])
+    told = found.select(pl.when("ascii").then(pl.when(final).then(pl.lit(label(FINAL))).otherwise("step")))
+    return steps.scatter(other, told.to_series()), known.scatter(other, found["ascii"])
 
 
 def kept_characters(frame: pl.DataFrame) -> pl.Series:
     """The number of characters of `kept_lines` for every row; columns `attempt`, `feedback`, not null."""
+    steps, _ = error_steps(frame["feedback"])
     found = (
         frame.lazy()
-        .select(
-            _error_step(),
-            attempt_text=pl.lit("\n") + pl.col("attempt"),
-            ascii=_is_ascii("attempt") & _is_ascii("feedback"),
-        )
+        .select(attempt_text=pl.lit("\n") + pl.col("attempt"), ascii=_is_ascii("attempt"), step=steps)
         .with_columns(kept=_place_of_step())
         .with_columns(
             usual=pl.col("ascii")
@@ -126,22 +151,16 @@ def hashes(value: pl.Expr) -> dict[str, pl.Expr]:
 
 def all_terminal(feedbacks: pl.Series) -> bool:
     """Whether every sentence says that the final response is correct."""
-    frame = pl.DataFrame({"feedback": feedbacks})
-    usual = frame.select(
-        usual=_is_ascii("feedback") & pl.col("feedback").str.contains(_TERMINAL) & _error_step().is_null()
-    )["usual"].fill_null(value=False)
+    usual = pl.DataFrame({"feedback": feedbacks}).select(
+        usual=_is_ascii("feedback")
+        & pl.col("feedback").str.contains(_TERMINAL)
+        & ~pl.col("feedback").str.contains("(?i)in step")
+    )["usual"]
     return all(Feedback.parse(sentence).terminal for sentence in feedbacks.filter(~usual))
 
 
 def _is_ascii(column: str) -> pl.Expr:
     return pl.col(column).str.len_bytes() == pl.col(column).str.len_chars()
-
-
-def _error_step() -> pl.Expr:
-    """What stands in the brackets of the step's header; null where the sentence names none."""
-    step = pl.col("feedback").str.extract(_ERROR_STEP)
-    final = step.str.head(1).is_in(["f", "F"])
-    return pl.when(final).then(pl.lit(label(FINAL))).otherwise(step).alias("step")
 
 
 def _place_of_step() -> pl.Expr:

@@ -107,7 +107,7 @@ def split(trajectories: pa.Table) -> Split:
     absent = {name: pl.lit(None, kind) for name, kind in _TURN_COLUMNS.items() if name not in turns.columns}
     turns = turns.with_columns(**absent).select(*_TURN_COLUMNS)
     num_X = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    correct_X = np.asarray(trajectories["status"].to_numpy() == CORRECT, dtype=bool)
+    correct_X = (pl.Series(pl.from_arrow(trajectories["status"])) == CORRECT).fill_null(value=False).to_numpy()
     assert not (correct_X & (num_X == 0)).any(), "a correct trajectory without a turn"
     num_pairs_X = np.maximum(num_X - 1, 0)
     # A discarded trajectory of which nothing came is counted all the same.
