@@ -141,6 +141,8 @@ def trajectories(draw):
             "round": max(len(turns) - 1, 0),
             "iteration": draw(st.sampled_from([1, 1, 1, 2])),
         }
+        if rows and draw(st.integers(0, 3)) == 0:
+            row |= {name: rows[-1][name] for name in ("problem_id", "question", "status", "reason", "turns")}
         rows.append(graded(row, TASK) if draw(st.booleans()) else row)
     return rows
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,10 +71,16 @@ def filter_trajectories(batches: Batches, task: Task, too_long: TooLong) -> Filt
     """
     rounds: Counter[int] = Counter()
     decided = []
-    for batch in batches():
-        rounds.update(batch["round"].to_pylist())
-        decided.append(_decide(split(batch), task, too_long))
-    decisions = pl.concat(decided) if decided else _decide(split(_nothing()), task, too_long)
+
+    def decide(part: pa.Table) -> pl.DataFrame:
+        return _decide(split(part), task, too_long)
+
+    with ThreadPoolExecutor(2) as threads:
+        for batch in batches():
+            rounds.update(batch["round"].to_pylist())
+            middle = len(batch) // 2
+            decided += threads.map(decide, [batch[:middle], batch[middle:]])
+    decisions = pl.concat(decided) if decided else decide(SCHEMAS["trajectories-2"].empty_table())
     decisions = decisions.with_columns(reason=_with_duplicates(decisions))
     kept = pl.col("reason").is_null()
     return Filtered(
@@ -198,7 +205,3 @@ def counts(filtered: Filtered) -> tuple[Counter[str], Counter[str], Counter[str]
     num[DIRECT] = num_direct
     classes = Counter(dict(improvements["error_class"].fill_null("unnamed").value_counts().iter_rows()))
     return dropped, num, classes
-
-
-def _nothing() -> pa.Table:
-    return SCHEMAS["trajectories-2"].empty_table()

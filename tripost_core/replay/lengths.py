@@ -8,8 +8,8 @@ triplets are counted once. The decision is that of `lm.encode.row_lengths_tokens
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ the limit."""
 
 _STAND_IN = "\x01"
 """One byte, so one token, that is no part of any phrase: in the place of a header that is one token itself."""
-_THREADS = 2
 
 
 @dataclass
@@ -41,8 +40,7 @@ class LengthLimit:
     bound: str = "none"
     """Whether a text has no more tokens than bytes: `all` texts, `ascii` ones, or `none` for certain."""
     header_is_token: bool = False
-    num_counted: int = 0
-    """Rows that had to be counted so far."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _known: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"hash_0": pl.UInt64, "hash_1": pl.UInt64, "over": pl.Boolean},
@@ -56,13 +54,16 @@ class LengthLimit:
         if not len(unsure):
             return over
         rows = frame[unsure]
-        new = rows.unique(keys, maintain_order=True).join(self._known, on=keys, how="anti")
+        with self._lock:
+            known = self._known
+        new = rows.unique(keys, maintain_order=True).join(known, on=keys, how="anti")
         if len(new):
-            self.num_counted += len(new)
             lengths = pl.Series(self.count(new.select(self._text())["text"]), dtype=pl.Int64)
             told = new.select(keys).with_columns(over=lengths + self.extra_tokens > self.max_length_tokens)
-            self._known = pl.concat([self._known, told])
-        found = rows.select(keys).join(self._known, on=keys, how="left", maintain_order="left")["over"]
+            known = pl.concat([known, told])
+            with self._lock:  # what two threads have counted at once stands there twice
+                self._known = pl.concat([self._known, told]).unique(keys, maintain_order=True)
+        found = rows.select(keys).join(known, on=keys, how="left", maintain_order="left")["over"]
         return over.scatter(unsure, found)
 
     def _pieces(self) -> tuple[str, str]:
@@ -162,24 +163,17 @@ def count_builtin(texts: pl.Series, phrases: dict[str, bool]) -> list[int]:
     digits."""
     patterns = sorted(phrases, key=len, reverse=True)  # of several at one place the first of the list is taken
     instead = [_STAND_IN if phrases[phrase] else phrase for phrase in patterns]
-
-    def count(part: pl.Series) -> pl.Series:
-        cut = part.str.replace_many(patterns, instead, leftmost=True)
-        return cut.str.len_bytes().cast(pl.Int64) - cut.str.count_matches(r"[0-9]{2}").cast(pl.Int64)
-
-    size = -(-len(texts) // _THREADS) or 1
-    with ThreadPoolExecutor(_THREADS) as threads:
-        parts = list(threads.map(count, [texts[at : at + size] for at in range(0, len(texts), size)]))
-    return pl.concat(parts).to_list() if parts else []
+    cut = texts.str.replace_many(patterns, instead, leftmost=True)
+    return (cut.str.len_bytes().cast(pl.Int64) - cut.str.count_matches(r"[0-9]{2}").cast(pl.Int64)).to_list()
 
 
 def _is_isolated(header: str, phrases: dict[str, bool]) -> bool:
-    """Whether this line, newline included, is one token in any text: itself a phrase, no phrase goes on beyond it, and
-    none that begins before it reaches into it."""
+    """Whether this line, newline in front included, is one token wherever another line follows: itself a phrase, no
+    phrase goes on beyond it, and none that begins before it reaches into it."""
     if not phrases.get(header):
         return False
     for phrase in phrases:
-        if phrase != header and phrase.startswith(header):
+        if phrase.startswith(f"{header}\n"):
             return False
         for at in range(1, len(phrase)):
             rest = phrase[at:]

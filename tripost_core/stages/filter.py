@@ -20,7 +20,7 @@ def run(context: StageContext) -> StageResult:
     """Config: `FilterConfig`; params: `task`, `iteration`; inputs: `trajectories`, `student` (for its tokenizer).
 
     Metrics: `num_improvements` (x_imp kept), `num_direct` and `num_repaired` (x_T kept), `error_classes` of the kept
-    x_imp, `rounds` (trajectories by improvements needed), `num_counted` (triplets whose tokens had to be counted).
+    x_imp, `rounds` (trajectories by improvements needed).
     """
     task = load_task(context.params["task"])
     config = FilterConfig.model_validate(context.config)
@@ -42,7 +42,6 @@ def run(context: StageContext) -> StageResult:
             "num_repaired": kept[REPAIRED],
             "error_classes": dict(sorted(classes.items())),
             "rounds": {str(n): count for n, count in sorted(filtered.rounds.items())},
-            "num_counted": limit.num_counted,
         },
     )
 
