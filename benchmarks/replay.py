@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.replay [--task multistep_arithmetic] [--trajectories 1000000] [--plain 20000]
 
 Trajectories are made by the project's own stages: questions, attempts with slips and cuts, feedback and repairs of a
-script, ten samples a question. Some thousands are made so; the buffer holds as many copies of them as are asked for,
-each with questions and trajectories of its own name (a copy is no duplicate: its problem is another). What is timed, on
+script, ten samples a question, of which equal ones count once. Some thousands are made so; the buffer holds as many
+copies of them as are asked for, each with questions and trajectories of its own name (a copy is no duplicate: its
+problem is another; only Parquet becomes smaller by it). What is timed, on
 both sides, begins with the Parquet shards of the trajectories and of the questions and ends with the Parquet buffers of
 the triplets and of the training rows: reading, split, filter, lengths in tokens, duplicates, balance, hashes, writing.
 
@@ -79,8 +80,9 @@ def edited(task_name: str, problems: list[Row], seed: int = 0) -> tuple[list[Row
     experts = [load_expert({"mistake_rate": 0.1}, task_name, f"{seed}/{number}") for number in range(ROUNDS + 1)]
     rows, seconds = [], 0.0
     for problem in problems:
-        for sample in range(SAMPLES):
-            turns = [new_turn(attempt_at(problem["rationale"], rng), "student", "digest")]
+        attempts = dict.fromkeys(attempt_at(problem["rationale"], rng) for _ in range(SAMPLES))
+        for sample, attempt in enumerate(attempts):  # equal ones once, as `generate` keeps them
+            turns = [new_turn(attempt, "student", "digest")]
             row = {name: problem[name] for name in ("problem_id", "task", "subtask", "seen", "question", "answer")}
             row |= {"trajectory_id": "", "iteration": 1, "sample": sample, "seed": seed, "num_tokens": 0}
             row |= {"truncated": False, "status": "generated", "reason": None, "round": 0, "edited": False}
@@ -236,8 +238,8 @@ def compare(directory: Path, task_name: str, num: int, num_plain: int) -> None:
         f"{task_name}: {len(rows):,} trajectories from {len(problems):,} questions, {turns:.2f} turns, {dict(statuses)}"
     )
     whole, sample = directory / "whole", directory / "sample"
-    write_inputs(whole, problems, rows, num // len(rows))
-    write_inputs(sample, problems, rows, num_plain // len(rows))
+    write_inputs(whole, problems, rows, -(-num // len(rows)))
+    write_inputs(sample, problems, rows, -(-num_plain // len(rows)))
     num, num_plain = inputs_of(whole)[1].num_rows, inputs_of(sample)[1].num_rows
     size = sum(path.stat().st_size for path in (whole / "trajectories").iterdir()) / 2**30
     print(f"copied to {num:,} ({size:.2f} GiB of zstd Parquet) and {num_plain:,}")

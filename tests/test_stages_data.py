@@ -117,7 +117,9 @@ def test_a_perfect_expert_mends_every_trajectory_in_one_round(tmp_path, student,
     the_task = load_task(task)
     for row in rows:
         if row["status"] == CORRECT:
-            assert the_task.is_right(row["turns"][-1]["attempt"], row["answer"])
+            last = row["turns"][-1]
+            assert the_task.is_right(last["attempt"], row["answer"]) and last["right"]
+            assert last["consistent"] == the_task.is_consistent(last["attempt"], row["question"])
     triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     filtered = about(triplets)
     assert set(filtered["dropped"]) <= {"duplicate", "discarded_empty_attempt"}

@@ -375,18 +375,17 @@ def read_table(ref: Ref) -> pa.Table:
     )
 
 
-def read_batches(ref: Ref, columns: Sequence[str] | None = None, checked: bool = True) -> Iterator[pa.Table]:
+def read_batches(ref: Ref, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The rows in canonical order, a shard at a time. Raises StorageError.
 
     The next shard is read while the caller works on one.
 
     `columns`: names, of nested ones as Parquet spells them (`turns.list.element.attempt`); those that the buffer's
-    schema has not are left out. `checked` false: where the same files have just been read and compared with the
-    manifest.
+    schema has not are left out.
     """
 
     def read(shard: dict[str, Any]) -> pa.Table:
-        data = _checked(ref.uri, shard) if checked else read_file(join(ref.uri, shard["file"]))
+        data = _checked(ref.uri, shard)
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
 
     shards = _shards(ref)

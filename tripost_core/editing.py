@@ -164,19 +164,18 @@ def new_turn(attempt: str, source: str, by: str, student_feedback: str | None = 
 
 
 def graded(trajectory: Row, task: Task) -> Row:
-    """A correct trajectory with what the task itself says of every attempt; others, and graded ones, as they are.
+    """A correct trajectory with what the task itself says of its attempts; others as they are.
 
-    Here, once, where the turns come to their end, so that nothing after it has to read an attempt again.
+    Here, once, where the turns come to their end, so that nothing after it has to read an attempt again: whether the
+    last one is right, and which of those that a repair or the trajectory ends with are consistent.
     """
-    turns = trajectory["turns"]
-    if trajectory["status"] != CORRECT or turns[-1].get("right") is not None:
+    if trajectory["status"] != CORRECT or trajectory["turns"][-1].get("right") is not None:
         return trajectory
-    return {**trajectory, "turns": [{**turn, **_grades(turn["attempt"], trajectory, task)} for turn in turns]}
-
-
-def _grades(attempt: str, trajectory: Row, task: Task) -> dict[str, bool]:
-    right = task.is_right(attempt, trajectory["answer"])
-    return {"right": right, "consistent": task.is_consistent(attempt, trajectory["question"])}
+    first, *others = trajectory["turns"]
+    ends = others or [first]
+    told = [{**turn, "consistent": task.is_consistent(turn["attempt"], trajectory["question"])} for turn in ends]
+    told[-1]["right"] = task.is_right(ends[-1]["attempt"], trajectory["answer"])
+    return {**trajectory, "turns": [first, *told] if others else told}
 
 
 def problem_of(row: Row) -> Problem:

@@ -21,9 +21,9 @@ _TURN = [
     ("error_class", pa.string()),
 ]
 
-_GRADES = [  # what the task says of the attempt, of every turn of a trajectory that has become correct
-    ("right", pa.bool_()),  # its final answer
-    ("consistent", pa.bool_()),  # its final answer is that of the step before it
+_GRADES = [  # what the task says of the attempts of a trajectory that has become correct (`editing.graded`)
+    ("right", pa.bool_()),  # of the last one: its final answer
+    ("consistent", pa.bool_()),  # of what a triplet ends with: its final answer is that of the step before it
 ]
 
 _PROBLEM = [

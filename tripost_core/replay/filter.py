@@ -70,7 +70,7 @@ def filter_trajectories(batches: Batches, task: Task, too_long: TooLong) -> Filt
     on where a batch ends, nor, but for the order of its rows, on their order.
     """
     rounds: Counter[int] = Counter()
-    decided = []
+    decided: list[pl.DataFrame] = []
 
     def decide(part: pa.Table) -> pl.DataFrame:
         return _decide(split(part), task, too_long)
