@@ -163,7 +163,8 @@ def by_columns(place: Path, task_name: str) -> dict[str, Any]:
     """The stages, as a run executes them."""
     plan = plan_of(place, task_name)
     problems, trajectories, student = inputs_of(place)
-    started = time.perf_counter()
+    transformers.AutoTokenizer.from_pretrained(student.uri)  # its import is not what is measured
+    started, cpu = time.perf_counter(), time.process_time()
     triplets = execute(plan.filter("tripost-1", trajectories, student, 1))
     filtered = time.perf_counter()
     rows = execute(plan.balance("tripost-1", [triplets], problems, 1))
@@ -171,6 +172,7 @@ def by_columns(place: Path, task_name: str) -> dict[str, Any]:
     return {
         "filter": filtered - started,
         "balance": ended - filtered,
+        "cpu": time.process_time() - cpu,
         "triplets": triplets.model_dump(),
         "rows": rows.model_dump(),
     }
@@ -182,7 +184,7 @@ def by_lists(place: Path, task_name: str) -> dict[str, Any]:
     problems, trajectories, student = inputs_of(place)
     tokenizer = transformers.AutoTokenizer.from_pretrained(student.uri)
     limit = LIMITS.get(task_name, 1024)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     triplets = plain_replay.filter_triplets(
         plain_replay.split(read_rows(trajectories), task), task, lambda rows: row_lengths_tokens(rows, tokenizer), limit
     )
@@ -193,7 +195,7 @@ def by_lists(place: Path, task_name: str) -> dict[str, Any]:
     rows = plain_replay.balance(kept, gold, task, BalanceConfig(), 0, 1)
     plain_replay.write_rows(place / "plain" / "rows", "rows-1", rows)
     ended = time.perf_counter()
-    return {"filter": filtered - started, "balance": ended - filtered}
+    return {"filter": filtered - started, "balance": ended - filtered, "cpu": time.process_time() - cpu}
 
 
 def in_process(way: str, place: Path, task_name: str) -> dict[str, Any]:
@@ -255,8 +257,10 @@ def compare(directory: Path, task_name: str, num: int, num_plain: int) -> None:
           f"{columns['triplets']['num_rows']:,} triplets, {columns['rows']['num_rows']:,} rows; "
           f"peak {columns['peak_gib']:.2f} GiB")  # fmt: skip
     grading *= num / len(rows)
-    print(f"ratio {scaled / taken:.1f}; {scaled / (taken + grading):.1f} with {grading:.0f} s of grading, "
-          "which the stage that writes the turns does")  # fmt: skip
+    scaled_cpu = lists["cpu"] * num / num_plain
+    print(f"ratio {scaled / taken:.1f}, of CPU {scaled_cpu / columns['cpu']:.1f} ({scaled_cpu:,.0f} s and "
+          f"{columns['cpu']:.0f} s); {scaled / (taken + grading):.1f} with {grading:.0f} s of grading, done by the "
+          "stage before")  # fmt: skip
 
 
 if __name__ == "__main__":
