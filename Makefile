@@ -53,6 +53,7 @@ bench: setup  ## the benchmarks of docs/log.md, on an idle machine
 	$(BIN)/python benchmarks/expert_client.py
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_resume
+	$(BIN)/python -m benchmarks.replay  # three to five minutes
 	$(BIN)/python benchmarks/orchestration.py
 
 bench-gpu: setup  ## one GPU: loss, training against TRL, generation, the whole run; under ten minutes

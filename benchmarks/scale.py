@@ -32,7 +32,7 @@ class Constants:
     trajectory_object_bytes: int = 4_200
     triplet_object_bytes: int = 2_100
     row_object_bytes: int = 3_100
-    """The same as Python objects, which is what the light stages hold."""
+    """The same as Python objects, which is what editing holds."""
     answer_bytes: int = 4_794
     """Of the response cache, an answer of 300 tokens with its index."""
 
@@ -135,9 +135,9 @@ def storage_gib(job: Job, constants: Constants = Constants()) -> float:
     return (students + rows + answers) / GIB
 
 
-def filter_gib(trajectories: int, constants: Constants = Constants()) -> float:
-    """Of the stage `filter`, which holds a buffer's trajectories and triplets (1.6 each) as Python objects."""
-    return trajectories * (constants.trajectory_object_bytes + 1.6 * constants.triplet_object_bytes) / GIB
+def editing_gib(trajectories: int, constants: Constants = Constants()) -> float:
+    """Of the stages `feedback` and `improve` at least, which hold a buffer's trajectories as Python objects."""
+    return trajectories * constants.trajectory_object_bytes / GIB
 
 
 def task_runs(iterations: int, rounds: int, shards: int = 1) -> int:

@@ -245,7 +245,7 @@ class Builder:
                 turn.update({key: value for key, value in spoil.items() if key in turn})
         generated = [{**row, "status": "generated", "round": 0, "edited": False} for row in rows]
         self.buffer(
-            name, iteration, "generate", "trajectories-1", generated, dropped={"duplicate": 3}, num_in=len(rows) + 3
+            name, iteration, "generate", "trajectories-2", generated, dropped={"duplicate": 3}, num_in=len(rows) + 3
         )
         classes = [row["turns"][0]["error_class"] for row in rows if row["turns"][0]["error_class"]]
         counts = {name: classes.count(name) for name in ERROR_CLASSES}
@@ -255,14 +255,14 @@ class Builder:
             "num_open": 1,
         }
         expert = {"calls": len(rows), "cache_hits": 0, "cost_usd": 0.0}
-        self.buffer(name, iteration, "feedback_0", "trajectories-1", rows, metrics=metrics, expert=expert)
-        self.buffer(name, iteration, "improve_1", "trajectories-1", rows, expert=expert)
+        self.buffer(name, iteration, "feedback_0", "trajectories-2", rows, metrics=metrics, expert=expert)
+        self.buffer(name, iteration, "improve_1", "trajectories-2", rows, expert=expert)
         discards = {"too_many_rounds": kinds.count("discarded")}
         self.buffer(
             name,
             iteration,
             "feedback_1",
-            "trajectories-1",
+            "trajectories-2",
             rows,
             expert=expert,
             dropped=discards,

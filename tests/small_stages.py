@@ -59,11 +59,11 @@ class SmallStages:
         return StageResult("problems-1", rows, num_in=1, num_kept=1, metrics={"by_split": {"train": 100}})
 
     def generate(self, context):
-        return StageResult("trajectories-1", num_in=1, num_kept=1, metrics={"num_open": 1})
+        return StageResult("trajectories-2", num_in=1, num_kept=1, metrics={"num_open": 1})
 
     def feedback(self, context):
         num_open = int(context.params["round"] < NUM_ROUNDS)
-        return StageResult("trajectories-1", num_in=1, num_kept=1, metrics={"num_open": num_open})
+        return StageResult("trajectories-2", num_in=1, num_kept=1, metrics={"num_open": num_open})
 
     improve = gather = demonstrate = generate
 

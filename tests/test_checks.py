@@ -17,7 +17,7 @@ from tripost_core.experts.checks.multistep_arithmetic import drill
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
-from tripost_core.replay import gold_rows
+from tripost_core.replay.rows import gold_rows
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import Feedback
 

@@ -13,6 +13,7 @@ from misbehaving_endpoint import Behaviour, MisbehavingEndpoint, serving
 from test_llm_expert import edited_by_script, trajectory, without_authors
 
 from tripost_core.buffers import read_manifest, read_rows
+from tripost_core.editing import graded
 from tripost_core.errors import DataError, StoppedError
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
@@ -43,7 +44,7 @@ def make_request(tmp_path, stage, url, inputs, label="tripost-1", round_=0, call
 
 
 def stored_trajectories(tmp_path, num=40):
-    """A `trajectories-1` buffer of planted attempts, as `generate` leaves it."""
+    """A `trajectories-2` buffer of planted attempts, as `generate` leaves it."""
     from tripost_core.buffers import write_buffer
 
     rows = []
@@ -58,7 +59,7 @@ def stored_trajectories(tmp_path, num=40):
             "truncated": False,
         }
         rows.append({**row, **more})
-    return write_buffer(str(tmp_path / "generated"), "trajectories-1", rows, [], {"stage": "generate"})
+    return write_buffer(str(tmp_path / "generated"), "trajectories-2", rows, [], {"stage": "generate"})
 
 
 def edit(tmp_path, url, trajectories, **parts):
@@ -86,12 +87,12 @@ def test_stages_with_a_model_behind_http_leave_what_the_script_leaves(tmp_path):
     assert again.digest == ref.digest
     assert sum(m["expert"]["calls"] for m in manifests) >= sent
     assert sum(m["expert"]["cache_hits"] for m in more) > 0 == sum(m["expert"]["calls"] for m in more)
-    script = load_scripted_expert("word_sorting")
+    script, task = load_scripted_expert("word_sorting"), load_task("word_sorting")
     by_script = {row["trajectory_id"]: edited_by_script(row, script) for row in read_rows(generated)}
     same = 0
     for row in read_rows(ref):
         if row["status"] != "discarded":
-            assert without_authors(row) == without_authors(by_script[row["trajectory_id"]])
+            assert without_authors(row) == without_authors(graded(by_script[row["trajectory_id"]], task))
             same += 1
     assert same >= 35
 

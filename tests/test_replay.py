@@ -7,32 +7,20 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replay_tables import balanced, filtered, pools
 from toys import ToyExpert, ToyTask, attempt_of, student_trajectory
 
 from tripost_core.buffers import digest_rows, write_buffer
 from tripost_core.config import BalanceConfig
 from tripost_core.editing import OPEN, improve, judge
 from tripost_core.problems.base import Problem, prompt
-from tripost_core.replay import (
-    balance,
-    filter_triplets,
-    gold_rows,
-    pools,
-    segments,
-    split,
-    stable_id,
-    triplet_segments,
-)
+from tripost_core.replay.rows import gold_rows, segments, stable_id
 from tripost_core.schemas import SCHEMAS
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import FINAL, Attempt, error_feedback, terminal_feedback
 
 TASK, EXPERT = ToyTask(), ToyExpert()
 FINAL_LINE = "(Final response) So the answer is 7."
-
-
-def characters(rows):
-    return [len("".join(part["text"] for part in row)) for row in rows]
 
 
 def edited(flags, identity="t", max_rounds=5):
@@ -59,7 +47,7 @@ def wrong(attempt, step="1"):
 
 
 def reasons(*trajectories, max_length=10_000):
-    triplets = filter_triplets(split(trajectories, TASK), TASK, characters, max_length)
+    triplets = filtered(trajectories, TASK, max_length)
     assert all(t["kept"] == (t["reason"] is None) for t in triplets)
     return [(t["kind"], t["reason"]) for t in triplets]
 
@@ -70,7 +58,7 @@ def reasons(*trajectories, max_length=10_000):
 @given(st.lists(st.booleans(), min_size=1, max_size=5))
 def test_a_trajectory_of_k_improvements_gives_k_x_imp_and_one_x_t(flags):
     row = edited(flags)
-    triplets = split([row], TASK)
+    triplets = filtered([row], TASK)
     k = flags.count(False)
     assert [t["kind"] for t in triplets] == ["x_imp"] * k + ["x_T"]
     assert len({t["triplet_id"] for t in triplets}) == k + 1
@@ -82,7 +70,7 @@ def test_a_trajectory_of_k_improvements_gives_k_x_imp_and_one_x_t(flags):
 
 
 def test_triplets_name_their_trajectory_and_fit_the_schema(tmp_path):
-    triplets = split([edited([False, True], "a"), edited([True], "b")], TASK)
+    triplets = filtered([edited([False, True], "a"), edited([True], "b")], TASK)
     assert set(triplets[0]) == set(SCHEMAS["triplets-1"].names)
     ref = write_buffer(str(tmp_path / "triplets"), "triplets-1", triplets)
     assert ref.num_rows == 3
@@ -124,8 +112,11 @@ def test_each_condition_drops_what_it_names(trajectory, expected):
 
 def test_length_is_that_of_the_whole_training_row():
     row = trajectory_of(wrong(A1, "2"), end(A2))
-    x_imp, x_t = split([row], TASK)
-    whole, short = characters([triplet_segments(TASK, x_imp), triplet_segments(TASK, x_t)])
+    x_imp, x_t = filtered([row], TASK)
+    whole, short = (
+        len("".join(part["text"] for part in segments(TASK, t["question"], t["attempt"], t["feedback"], t["updated"])))
+        for t in (x_imp, x_t)
+    )
     assert reasons(row, max_length=whole) == [("x_imp", None), ("x_T", None)]
     assert reasons(row, max_length=whole - 1) == [("x_imp", "too_long"), ("x_T", None)]
     assert reasons(row, max_length=short - 1) == [("x_imp", "too_long"), ("x_T", "too_long")]
@@ -136,7 +127,7 @@ def test_equal_triplets_are_kept_once_and_the_students_own_first():
     own = trajectory_of(end(A2), identity="b")
     again = trajectory_of(wrong(A1, "2"), end(A2), identity="c")
     for order in ([repaired, own, again], [again, own, repaired]):
-        triplets = filter_triplets(split(order, TASK), TASK, characters, 10_000)
+        triplets = filtered(order, TASK)
         kept = [t for t in triplets if t["kept"]]
         assert sorted((t["kind"], t["origin"]) for t in kept if t["kind"] == "x_T") == [("x_T", "direct")]
         assert [t["kind"] for t in kept].count("x_imp") == 1
@@ -191,7 +182,7 @@ def test_gold_is_an_x_t_and_bare_for_ft_rationale():
     assert all(row["bucket"] == "gold" and row["kind"] == "x_T" and row["triplet_id"] is None for row in bare)
     terminal = "\nFeedback: Step (1) to step (2) are correct. The final response is also correct."
     assert {row["segments"][2]["text"] for row in with_feedback} == {terminal}
-    assert len({row["row_id"] for row in with_feedback + bare}) == 6
+    assert [row["row_id"] for row in with_feedback] == [f"gold.{problem['problem_id']}" for problem in problems]
 
 
 # -- balance -----------------------------------------------------------------------------------------------------------
@@ -245,7 +236,7 @@ counts = st.integers(0, 40)
 @given(counts, counts, counts, counts, st.sampled_from([0.7, 1.0, 1.5, 2.0, 4.67]), st.integers(0, 3))
 def test_p_is_exact_and_as_much_as_possible_is_used(num_imp, num_direct, num_repaired, num_gold, ratio, seed):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
-    rows = balance(triplets, gold, TASK, BalanceConfig(improvement_ratio=ratio), seed, 1)
+    rows = balanced(triplets, gold, TASK, BalanceConfig(improvement_ratio=ratio), seed, 1)
     improvements, correct, gold_used = buckets(rows)
     assert correct == gold_used
     assert abs(improvements - ratio * correct) <= 0.5 + 1e-9
@@ -265,7 +256,7 @@ def test_p_is_exact_and_as_much_as_possible_is_used(num_imp, num_direct, num_rep
 @given(counts, counts, counts, counts, st.sampled_from([0.0, 0.3, 1.0, 2.5]))
 def test_the_share_of_gold_can_be_another(num_imp, num_direct, num_repaired, num_gold, ratio):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
-    improvements, correct, used = buckets(balance(triplets, gold, TASK, BalanceConfig(gold_ratio=ratio), 0, 1))
+    improvements, correct, used = buckets(balanced(triplets, gold, TASK, BalanceConfig(gold_ratio=ratio), 0, 1))
     assert abs(used - ratio * correct) <= 0.5 + 1e-9 and abs(improvements - 1.5 * correct) <= 0.5 + 1e-9
     more = correct + 1
     short = (1.5 * more >= num_imp + 0.5, more > num_direct + num_repaired, ratio * more >= num_gold + 0.5)
@@ -274,7 +265,7 @@ def test_the_share_of_gold_can_be_another(num_imp, num_direct, num_repaired, num
 
 def test_repaired_attempts_can_be_left_out_as_plain_answers():
     triplets, gold = stock(30, 8, 30, 40)
-    rows = balance(triplets, gold, TASK, BalanceConfig(repaired=False), 0, 1)
+    rows = balanced(triplets, gold, TASK, BalanceConfig(repaired=False), 0, 1)
     assert buckets(rows) == (12, 8, 8)
     origin = {t["triplet_id"]: t["origin"] for t in triplets}
     assert {origin[row["triplet_id"]] for row in rows if row["bucket"] == "correct"} == {"direct"}
@@ -285,17 +276,17 @@ def test_repaired_attempts_can_be_left_out_as_plain_answers():
 def test_the_order_of_the_inputs_does_not_matter(num_imp, num_direct, num_repaired, num_gold, auto, rng):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
     config = BalanceConfig(auto=auto)
-    rows = balance(triplets, gold, TASK, config, 0, 1)
+    rows = balanced(triplets, gold, TASK, config, 0, 1)
     rng.shuffle(triplets)
     rng.shuffle(gold)
-    shuffled = balance(triplets, gold, TASK, config, 0, 1)
+    shuffled = balanced(triplets, gold, TASK, config, 0, 1)
     assert digest_rows(rows, "rows-1") == digest_rows(shuffled, "rows-1")
 
 
 def test_seed_and_iteration_draw_differently():
     triplets, gold = stock(30, 100, 100, 200)
     draws = [
-        {row["row_id"] for row in balance(triplets, gold, TASK, BalanceConfig(), seed, iteration)}
+        {row["row_id"] for row in balanced(triplets, gold, TASK, BalanceConfig(), seed, iteration)}
         for seed, iteration in [(0, 1), (1, 1), (0, 2)]
     ]
     assert draws[0] != draws[1] and draws[0] != draws[2]
@@ -306,7 +297,7 @@ def test_seed_and_iteration_draw_differently():
 @settings(max_examples=25)
 def test_auto_takes_everything_and_gold_as_many_as_x_t(num_imp, num_direct, num_repaired, num_gold):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
-    rows = balance(triplets, gold, TASK, BalanceConfig(auto=True), 0, 1)
+    rows = balanced(triplets, gold, TASK, BalanceConfig(auto=True), 0, 1)
     num_correct = num_direct + num_repaired
     assert buckets(rows) == (num_imp, num_correct, min(num_correct, num_gold))
 
@@ -316,10 +307,11 @@ def test_replay_takes_all_iterations_or_the_latest_and_equal_triplets_once():
     new = [triplet("x_imp", i, iteration=2) for i in range(5, 12)]
     for order in (old + new, new + old):
         everything, _, _ = pools(order, BalanceConfig(), 0, 2)
-        assert sorted(t["question"] for t in everything) == sorted(f"Q{i}" for i in range(12))
+        questions = {t["triplet_id"]: t["question"] for t in order}
+        assert sorted(questions[t["triplet_id"]] for t in everything) == sorted(f"Q{i}" for i in range(12))
         assert Counter(t["iteration"] for t in everything) == {1: 10, 2: 2}
         latest, _, _ = pools(order, BalanceConfig(replay="latest"), 0, 2)
-        assert sorted(t["question"] for t in latest) == sorted(f"Q{i}" for i in range(5, 12))
+        assert sorted(questions[t["triplet_id"]] for t in latest) == sorted(f"Q{i}" for i in range(5, 12))
 
 
 def test_dropped_triplets_are_not_trained_on():
@@ -342,17 +334,17 @@ def test_gold_that_an_answer_says_already_comes_last():
         for i, row in enumerate(gold[:8])
     ]
     improvements = [triplet("x_imp", i) for i in range(12)]
-    rows = balance(answers + improvements, gold, TASK, BalanceConfig(), 0, 1)
+    rows = balanced(answers + improvements, gold, TASK, BalanceConfig(), 0, 1)
     assert buckets(rows) == (12, 8, 8)
     texts = ["".join(p["text"] for p in row["segments"]) for row in rows]
     assert len(set(texts)) == len(texts)
     # Where there is no other gold, the ratio goes before variety.
-    assert buckets(balance(answers + improvements, gold[:8], TASK, BalanceConfig(), 0, 1)) == (12, 8, 8)
+    assert buckets(balanced(answers + improvements, gold[:8], TASK, BalanceConfig(), 0, 1)) == (12, 8, 8)
 
 
 def test_rows_carry_where_they_come_from(tmp_path):
     triplets, gold = stock(6, 4, 4, 10)
-    rows = balance(triplets, gold, TASK, BalanceConfig(), 0, 1)
+    rows = balanced(triplets, gold, TASK, BalanceConfig(), 0, 1)
     random.Random(0).shuffle(rows)
     ref = write_buffer(str(tmp_path / "rows"), "rows-1", rows)
     assert ref.num_rows == len(rows) == 14

@@ -56,9 +56,9 @@ def test_a_students_storage_is_that_of_a_saved_one(tmp_path):
     assert scale.storage_gib(job) * scale.GIB == pytest.approx(7 * saved, rel=0.15)
 
 
-def test_the_memory_of_a_filter_is_what_the_page_says():
-    assert "a million trajectories takes 7 GiB" in (ROOT / "docs" / "scale.md").read_text()
-    assert round(scale.filter_gib(1_000_000)) == 7
+def test_the_memory_of_editing_is_what_the_page_says():
+    assert "a million trajectories takes 4 GiB at least" in (ROOT / "docs" / "scale.md").read_text()
+    assert round(scale.editing_gib(1_000_000)) == 4
     constants = scale.Constants()
     for number in ("4.2 kB", "2.1 kB", "3.1 kB", "383", "231", "113", f"{constants.answer_bytes:,}"):
         assert number in LOG, number

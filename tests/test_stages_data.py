@@ -11,7 +11,7 @@ from tripost_core.config_file import parse_config
 from tripost_core.editing import CORRECT, new_turn
 from tripost_core.plan import RunPlan
 from tripost_core.problems import TASKS, load_task
-from tripost_core.replay import FILTER_REASONS
+from tripost_core.replay.filter import FILTER_REASONS
 from tripost_core.stages import committed, execute
 from tripost_core.stages.demonstrate import favourites
 from tripost_core.trajectory import Attempt, Feedback, terminal_feedback
@@ -74,7 +74,7 @@ def generated(plan, problems, num_samples=2, seed=0):
                 | {"num_tokens": len(attempt), "truncated": False, "status": "generated", "reason": None, "round": 0}
                 | {"edited": False, "turns": turns}
             )
-    return write_buffer(f"{plan.store}/generated", "trajectories-1", rows)
+    return write_buffer(f"{plan.store}/generated", "trajectories-2", rows)
 
 
 def edited(plan, trajectories):
@@ -117,7 +117,9 @@ def test_a_perfect_expert_mends_every_trajectory_in_one_round(tmp_path, student,
     the_task = load_task(task)
     for row in rows:
         if row["status"] == CORRECT:
-            assert the_task.is_right(row["turns"][-1]["attempt"], row["answer"])
+            last = row["turns"][-1]
+            assert the_task.is_right(last["attempt"], row["answer"]) and last["right"]
+            assert last["consistent"] == the_task.is_consistent(last["attempt"], row["question"])
     triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     filtered = about(triplets)
     assert set(filtered["dropped"]) <= {"duplicate", "discarded_empty_attempt"}
@@ -208,7 +210,7 @@ def test_too_few_improvements_end_the_run_with_a_message(tmp_path, student):
 
 def test_no_trajectory_at_all_is_no_crash(tmp_path, student):
     plan = plan_of(tmp_path, "word_sorting")
-    empty = write_buffer(f"{plan.store}/generated", "trajectories-1", [])
+    empty = write_buffer(f"{plan.store}/generated", "trajectories-2", [])
     refs = edited(plan, empty)
     triplets = execute(plan.filter("tripost-1", refs[-1], student, 1))
     assert triplets.num_rows == 0 and plan.too_few(triplets, 1)
@@ -223,7 +225,7 @@ def test_no_trajectory_at_all_is_no_crash(tmp_path, student):
 def test_lmsi_trains_on_right_attempts_and_their_answers(tmp_path, task):
     plan = plan_of(tmp_path, task)
     rows_in = {row["trajectory_id"]: row for row in read_rows(generated(plan, execute(plan.problems())))}
-    trajectories = write_buffer(f"{plan.store}/again", "trajectories-1", list(rows_in.values()))
+    trajectories = write_buffer(f"{plan.store}/again", "trajectories-2", list(rows_in.values()))
     selected = execute(plan.select("lmsi-1", trajectories, 1))
     manifest, rows = about(selected), read_rows(selected)
     loaded = load_task(task)
@@ -266,7 +268,7 @@ def test_lmsi_by_majority_reads_no_answer(tmp_path):
         for problem, answers in said.items()
         for i, a in enumerate(answers)
     ]
-    trajectories = write_buffer(f"{plan.store}/generated", "trajectories-1", rows)
+    trajectories = write_buffer(f"{plan.store}/generated", "trajectories-2", rows)
     selected = execute(plan.select("lmsi-1", trajectories, 1))
     kept = sorted((row["problem_id"], row["segments"][1]["text"][-2]) for row in read_rows(selected))
     assert kept == [("p", "4"), ("p", "4"), ("q", "5"), ("r", "9")]

@@ -51,7 +51,7 @@ def attempt_of(flags):
 
 
 def student_trajectory(turns, identity="t", problem=PROBLEM, **fields):
-    """A generated row of `trajectories-1` from (attempt, student's feedback or None) pairs."""
+    """A generated row of `trajectories-2` from (attempt, student's feedback or None) pairs."""
     from tripost_core.editing import new_turn
 
     return {

@@ -14,12 +14,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -28,6 +31,7 @@ from tripost_core.schemas import SCHEMAS, id_column
 
 MANIFEST = "manifest.json"
 ROWS_PER_SHARD = 50_000
+_REPEATING = ("kind", "origin", "reason", "task", "subtask", "error_class", "bucket", "split", "status")
 Row = dict[str, Any]
 
 
@@ -49,13 +53,68 @@ def canonical_json(value: Any) -> str:
 
 
 def digest_rows(rows: Iterable[Row], schema: str) -> str:
-    """SHA-256 over the rows in the order of the id column."""
-    key = id_column(schema)
-    total = hashlib.sha256(schema.encode())
-    for row in sorted(rows, key=lambda row: row[key]):
-        total.update(canonical_json(row).encode())
-        total.update(b"\n")
-    return total.hexdigest()
+    """`RowDigest` of rows as dictionaries, in any order."""
+    digest = RowDigest(schema)
+    digest.update(_canonical_table(rows, schema))
+    return digest.hexdigest()
+
+
+class RowDigest:
+    """Hash of rows in canonical order, handed over in tables of any size: no file, shard or batch shows in it.
+
+    Every leaf column has its own BLAKE2b: of a flag per value whether it is there, and of the values (of strings the
+    lengths and the UTF-8 bytes apart, of lists the lengths and the items); SHA-256 over the schema's name and those.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self._leaves: dict[str, Any] = {}
+
+    def update(self, table: pa.Table) -> None:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            for chunk in column.chunks:
+                self._column(name, chunk)
+
+    def hexdigest(self) -> str:
+        total = hashlib.sha256(self.schema.encode())
+        for path, leaf in sorted(self._leaves.items()):
+            total.update(f"\n{path}=".encode() + leaf.digest())
+        return total.hexdigest()
+
+    def _column(self, path: str, array: pa.Array) -> None:
+        self._values(f"{path}?", array.is_valid())
+        if pa.types.is_struct(array.type):
+            for field, values in zip(array.type, array.flatten(), strict=True):
+                self._column(f"{path}.{field.name}", values)
+        elif pa.types.is_list(array.type):
+            self._values(f"{path}#", array.value_lengths().fill_null(0))
+            self._column(f"{path}[]", array.flatten())
+        elif pa.types.is_string(array.type):
+            self._strings(path, array.fill_null("") if array.null_count else array)
+        else:
+            self._values(path, array.fill_null(pa.scalar(0).cast(array.type)) if array.null_count else array)
+
+    def _strings(self, path: str, array: pa.Array) -> None:
+        _, offsets_buffer, data = array.buffers()
+        if not len(array):
+            return
+        offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[array.offset : array.offset + len(array) + 1]
+        self._feed(f"{path}#", np.diff(offsets).astype("<i4"))
+        if data is not None:
+            self._feed(path, memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+
+    def _values(self, path: str, array: pa.Array) -> None:
+        values = array.to_numpy(zero_copy_only=False)
+        self._feed(path, np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))))
+
+    def _feed(self, path: str, data: Any) -> None:
+        if path not in self._leaves:
+            self._leaves[path] = hashlib.blake2b(digest_size=32)
+        self._leaves[path].update(data)
+
+
+def _canonical_table(rows: Iterable[Row], schema: str) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SCHEMAS[schema]).sort_by(id_column(schema))
 
 
 def join(uri: str, *names: str) -> str:
@@ -212,38 +271,84 @@ def write_manifest(uri: str, manifest: dict[str, Any]) -> None:
 def write_buffer(
     uri: str,
     schema: str,
-    rows: Sequence[Row],
+    rows: Sequence[Row] | Iterator[pa.Table],
     side_rows: Sequence[Row] = (),
-    about: dict[str, Any] | None = None,
+    about: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
 ) -> Ref:
     """Writes rows (canonical order), the side table and, last, the manifest with `about` in it.
 
-    `side_rows` (cost, times, whatever differs between two runs of the same work) are outside the digest.
+    `rows`: dictionaries in any order, or an iterator of tables whose rows come in canonical order, of which a few
+    shards are in memory at a time. `side_rows` (cost, times, whatever differs between two runs of the same work) are
+    outside the digest. `about` is called when the rows are written.
     Raises StorageError; two writers of the same rows do not disturb each other.
     """
-    key = id_column(schema)
-    # Through Arrow and back, so that the digest is that of the rows as they will be read.
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[schema])
-    ordered = sorted(table.to_pylist(), key=lambda row: row[key])
-    assert len({row[key] for row in ordered}) == len(ordered), f"{schema}: {key} is not unique"
-    digest = digest_rows(ordered, schema)
-    shards = []
-    for number, start in enumerate(range(0, max(len(ordered), 1), ROWS_PER_SHARD)):
-        part = ordered[start : start + ROWS_PER_SHARD]
-        data = _parquet_bytes(pa.Table.from_pylist(part, schema=SCHEMAS[schema]))
-        shards.append({**_write_shard(uri, f"part-{number:05d}", data), "num_rows": len(part)})
+    tables = iter([_canonical_table(rows, schema)]) if isinstance(rows, Sequence) else rows
+    digest, num_rows, shards = _write_shards(uri, schema, tables)
     side = []
     if side_rows:
         side.append(_write_shard(uri, "side", _parquet_bytes(pa.Table.from_pylist(list(side_rows)))))
-    ref = Ref(uri=uri, digest=digest, kind=schema, num_rows=len(ordered))
-    manifest = {**(about or {}), **ref.model_dump(exclude={"uri"}), "shards": shards, "side": side}
-    write_manifest(uri, manifest)
+    ref = Ref(uri=uri, digest=digest, kind=schema, num_rows=num_rows)
+    told = about() if callable(about) else about or {}
+    write_manifest(uri, {**told, **ref.model_dump(exclude={"uri"}), "shards": shards, "side": side})
     return ref
+
+
+def _write_shards(uri: str, schema: str, tables: Iterable[pa.Table]) -> tuple[str, int, list[dict[str, Any]]]:
+    """(digest, number of rows, shards). One thread hashes and one compresses while the next rows are made."""
+    digest = RowDigest(schema)
+    last: str | None = None
+    shards: list[Future[dict[str, Any]]] = []
+    num_rows = 0
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as writing:
+        hashed: Future[None] | None = None
+        for number, table in enumerate(_in_shards(tables, SCHEMAS[schema])):
+            last = _checked_order(table[id_column(schema)], schema, last)
+            num_rows += len(table)
+            for work in (hashed, shards[-1] if shards else None):
+                if work is not None:
+                    work.result()  # not more than two shards in memory
+            hashed = hashing.submit(digest.update, table)
+            shards.append(writing.submit(_write_table, uri, number, table))
+        if hashed is not None:
+            hashed.result()
+        return digest.hexdigest(), num_rows, [shard.result() for shard in shards]
+
+
+def _write_table(uri: str, number: int, table: pa.Table) -> dict[str, Any]:
+    return {**_write_shard(uri, f"part-{number:05d}", _parquet_bytes(table)), "num_rows": len(table)}
+
+
+def _in_shards(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_SHARD, the last one shorter; a single empty one where there are none."""
+    waiting: list[pa.Table] = []
+    num_waiting = num_shards = 0
+    for table in tables:
+        assert table.schema.equals(schema), table.schema
+        waiting.append(table)
+        num_waiting += len(table)
+        while num_waiting >= ROWS_PER_SHARD:
+            rows = pa.concat_tables(waiting)
+            yield rows[:ROWS_PER_SHARD].combine_chunks()
+            num_shards += 1
+            waiting, num_waiting = [rows[ROWS_PER_SHARD:]], num_waiting - ROWS_PER_SHARD
+    if num_waiting or not num_shards:
+        yield pa.concat_tables([*waiting, schema.empty_table()]).combine_chunks()
+
+
+def _checked_order(ids: pa.ChunkedArray, schema: str, last: str | None) -> str | None:
+    """The last id. In canonical order ids ascend, so equal ones would stand side by side."""
+    values = pa.concat_arrays([pa.array([last] if last is not None else [], pa.string()), *ids.chunks])
+    ascending = pc.all(pc.less(values[:-1], values[1:]), min_count=0).as_py()
+    assert ascending, f"{schema}: {id_column(schema)} is not unique, or the rows are not in its order"
+    return values[-1].as_py() if len(values) else None
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    # A dictionary pays where few values repeat; of texts it would be built, found too large and thrown away. The least
+    # and the greatest text of a column are of no use to anybody.
+    names = [field.name for field in table.schema if field.name in _REPEATING] or False
+    pq.write_table(table, sink, compression="zstd", use_dictionary=names, write_statistics=False)
     return sink.getvalue()
 
 
@@ -265,13 +370,40 @@ def find(uri: str) -> Ref | None:
 
 def read_table(ref: Ref) -> pa.Table:
     """The rows, every shard checked against the manifest. Raises StorageError for a missing or altered file."""
+    return pa.concat_tables(
+        pq.read_table(io.BytesIO(_checked(ref.uri, shard)), schema=SCHEMAS[ref.kind]) for shard in _shards(ref)
+    )
+
+
+def read_batches(ref: Ref, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows in canonical order, a shard at a time. Raises StorageError.
+
+    The next shard is read while the caller works on one.
+
+    `columns`: names, of nested ones as Parquet spells them (`turns.list.element.attempt`); those that the buffer's
+    schema has not are left out.
+    """
+
+    def read(shard: dict[str, Any]) -> pa.Table:
+        data = _checked(ref.uri, shard)
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
+
+    shards = _shards(ref)
+    with ThreadPoolExecutor(1) as reading:
+        following = reading.submit(read, shards[0]) if shards else None
+        for shard in [*shards[1:], None]:
+            assert following is not None
+            table = following.result()
+            following = reading.submit(read, shard) if shard is not None else None
+            yield table  # and meanwhile the next one is read
+            del table
+
+
+def _shards(ref: Ref) -> list[dict[str, Any]]:
     manifest = read_manifest(ref.uri)
     if manifest is None or manifest["digest"] != ref.digest:
         raise StorageError(f"The buffer {ref.uri} is gone or holds other rows than the stage before it wrote.")
-    tables = [
-        pq.read_table(io.BytesIO(_checked(ref.uri, shard)), schema=SCHEMAS[ref.kind]) for shard in manifest["shards"]
-    ]
-    return pa.concat_tables(tables)
+    return manifest["shards"]
 
 
 def read_rows(ref: Ref) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Interactive trajectory editing (paper section 2.2), as functions on rows of `trajectories-1`.
+"""Interactive trajectory editing (paper section 2.2), as functions on rows of `trajectories-2`.
 
 Round 0 walks through the student's own turns: the first feedback that FBK disagrees with is replaced by FBK's and
 everything after it is cut. From then on IMP appends an attempt and FBK judges it, round after round, until it is
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tripost_core.buffers import Row
 from tripost_core.errors import DataError
 from tripost_core.experts.base import AsyncExpert, Expert, NoAnswer, Verdict
-from tripost_core.problems.base import Problem
+from tripost_core.problems.base import Problem, Task
 from tripost_core.trajectory import Feedback
 
 GENERATED, OPEN, CORRECT, DISCARDED = "generated", "open", "correct", "discarded"
@@ -158,7 +158,24 @@ def new_turn(attempt: str, source: str, by: str, student_feedback: str | None = 
         "error_step": None,
         "error_segment": None,
         "error_class": None,
+        "right": None,
+        "consistent": None,
     }
+
+
+def graded(trajectory: Row, task: Task) -> Row:
+    """A correct trajectory with what the task itself says of its attempts; others as they are.
+
+    Here, once, where the turns come to their end, so that nothing after it has to read an attempt again: whether the
+    last one is right, and which of those that a repair or the trajectory ends with are consistent.
+    """
+    if trajectory["status"] != CORRECT or trajectory["turns"][-1].get("right") is not None:
+        return trajectory
+    first, *others = trajectory["turns"]
+    ends = others or [first]
+    told = [{**turn, "consistent": task.is_consistent(turn["attempt"], trajectory["question"])} for turn in ends]
+    told[-1]["right"] = task.is_right(ends[-1]["attempt"], trajectory["answer"])
+    return {**trajectory, "turns": [first, *told] if others else told}
 
 
 def problem_of(row: Row) -> Problem:

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-_TURN = pa.struct(
-    [
-        ("attempt", pa.string()),  # lines (1) ... (Final response) ..., however broken
-        ("attempt_source", pa.string()),  # "student" or the expert's name
-        ("attempt_by", pa.string()),  # checkpoint digest, or the expert's name
-        ("student_feedback", pa.string()),  # what the student said of it, if anything
-        ("feedback", pa.string()),  # the feedback that stands in the trajectory, null while not judged
-        ("feedback_source", pa.string()),
-        ("feedback_by", pa.string()),
-        ("correct", pa.bool_()),  # FBK's verdict
-        ("error_step", pa.string()),
-        ("error_segment", pa.string()),
-        ("error_class", pa.string()),
-    ]
-)
+_TURN = [
+    ("attempt", pa.string()),  # lines (1) ... (Final response) ..., however broken
+    ("attempt_source", pa.string()),  # "student" or the expert's name
+    ("attempt_by", pa.string()),  # checkpoint digest, or the expert's name
+    ("student_feedback", pa.string()),  # what the student said of it, if anything
+    ("feedback", pa.string()),  # the feedback that stands in the trajectory, null while not judged
+    ("feedback_source", pa.string()),
+    ("feedback_by", pa.string()),
+    ("correct", pa.bool_()),  # FBK's verdict
+    ("error_step", pa.string()),
+    ("error_segment", pa.string()),
+    ("error_class", pa.string()),
+]
+
+_GRADES = [  # what the task says of the attempts of a trajectory that has become correct (`editing.graded`)
+    ("right", pa.bool_()),  # of the last one: its final answer
+    ("consistent", pa.bool_()),  # of what a triplet ends with: its final answer is that of the step before it
+]
 
 _PROBLEM = [
     ("problem_id", pa.string()),
@@ -32,9 +35,9 @@ _PROBLEM = [
     ("answer", pa.string()),
 ]
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "problems-1": pa.schema([*_PROBLEM, ("split", pa.string()), ("rationale", pa.string())]),
-    "trajectories-1": pa.schema(
+
+def _trajectories(turn: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    return pa.schema(
         [
             ("trajectory_id", pa.string()),
             *_PROBLEM,
@@ -46,16 +49,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("status", pa.string()),  # generated | open | correct | discarded
             ("reason", pa.string()),  # of a discard
             ("round", pa.int32()),  # improvements by the expert so far
-            (
-                "edited",
-                pa.bool_(),
-            ),  # some feedback of the student was replaced, or an expert wrote an attempt
-            ("turns", pa.list_(_TURN)),
+            ("edited", pa.bool_()),  # some feedback of the student was replaced, or an expert wrote an attempt
+            ("turns", pa.list_(pa.struct(turn))),
         ]
-    ),
+    )
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "problems-1": pa.schema([*_PROBLEM, ("split", pa.string()), ("rationale", pa.string())]),
+    "trajectories-1": _trajectories(_TURN),  # of runs that began before `trajectories-2`
+    "trajectories-2": _trajectories([*_TURN, *_GRADES]),
     "triplets-1": pa.schema(
         [
-            ("triplet_id", pa.string()),
+            ("triplet_id", pa.string()),  # trajectory and turn
             ("kind", pa.string()),  # x_imp | x_T
             ("origin", pa.string()),  # x_T only: direct | repaired
             ("kept", pa.bool_()),
@@ -72,7 +78,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "rows-1": pa.schema(
         [
-            ("row_id", pa.string()),
+            ("row_id", pa.string()),  # iteration and triplet, or `gold.` and problem
             ("bucket", pa.string()),  # improvement | correct | gold
             ("kind", pa.string()),  # x_imp | x_T
             ("problem_id", pa.string()),

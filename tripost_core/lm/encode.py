@@ -91,7 +91,7 @@ def encode_rows(
 
 def row_lengths_tokens(rows_segments: Iterable[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Lengths as training counts them against `max_length_tokens`: text, BOS if there is one, and EOS."""
-    extra = len(leading_ids(tokenizer)) + 1
+    extra = num_special_tokens(tokenizer)
     lengths = []
     for batch in _batches(list(rows_segments)):
         ids_of, _ = _tokenize(["".join(segment["text"] for segment in segments) for segments in batch], tokenizer)
@@ -102,6 +102,21 @@ def row_lengths_tokens(rows_segments: Iterable[Sequence[Segment]], tokenizer: Pr
 def row_length_tokens(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> int:
     """`row_lengths_tokens` of one row."""
     return row_lengths_tokens([segments], tokenizer)[0]
+
+
+def text_lengths_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens of each text, without BOS and EOS. The tokenizer loses its settings for padding and cutting."""
+    _require_fast(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = True  # a text that spells a special token stays text
+    return [len(found) for found in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def num_special_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What training adds to a text: BOS if there is one, and EOS."""
+    return len(leading_ids(tokenizer)) + 1
 
 
 def count_tokens(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -151,8 +166,7 @@ def _tokenize(
     texts: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
     """Ids and character spans. A text that spells a special token stays text."""
-    if not tokenizer.is_fast:
-        raise ModelError("The student's tokenizer reports no character offsets (it is not a fast tokenizer).")
+    _require_fast(tokenizer)
     encoding = tokenizer(
         texts,
         add_special_tokens=False,
@@ -163,6 +177,11 @@ def _tokenize(
         verbose=False,  # a row over the context length is left out later, with a count
     )
     return encoding["input_ids"], encoding["offset_mapping"]
+
+
+def _require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.is_fast:
+        raise ModelError("The student's tokenizer reports no character offsets (it is not a fast tokenizer).")
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

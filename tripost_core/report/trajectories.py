@@ -110,7 +110,7 @@ def _of_entry(entry: Entry) -> list[TrajectoryView]:
     used: set[str] | None = None
     for stage in ordered_stages(entry):
         ref, kind = entry.stages[stage], stage_kind(stage)
-        if ref.kind == "trajectories-1":
+        if ref.kind.startswith("trajectories-"):
             for row in read_rows(ref):
                 # A later stage knows more of a trajectory; one that it no longer carries keeps its last state.
                 raw = raws.setdefault(row["trajectory_id"], _Raw(row))

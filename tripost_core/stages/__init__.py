@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from tripost_core.buffers import (
@@ -54,8 +55,8 @@ STAGES: dict[str, Stage] = {
     "demonstrate": Stage(1, heavy=False),
     "feedback": Stage(1, heavy=False),
     "improve": Stage(1, heavy=False),
-    "filter": Stage(1, heavy=False),
-    "balance": Stage(2, heavy=False),
+    "filter": Stage(2, heavy=False),
+    "balance": Stage(3, heavy=False),
     "train": Stage(1, heavy=True),
     "evaluate": Stage(1, heavy=True),
 }
@@ -132,7 +133,8 @@ class StageResult:
     """What a stage function returns: rows of a schema, or a local checkpoint directory."""
 
     schema: str = ""
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] | Iterator[pa.Table] = field(default_factory=list)
+    """Dictionaries in any order, or tables in canonical order, which are made while they are written."""
     side_rows: list[Row] = field(default_factory=list)
     checkpoint: Path | None = None
     num_in: int = 0
@@ -179,21 +181,24 @@ def execute(
         raise StorageError(f"{work_dir} cannot be created: {error.strerror}.") from None
     function = import_module(f"tripost_core.stages.{request.stage}").run
     result: StageResult = function(StageContext(request, work_dir, progress or (lambda *_: None), secrets or {}))
-    about = {
-        "stage": request.stage,
-        "label": request.label,
-        "key": request.key,
-        "request": request.model_dump(mode="json"),
-        "in": result.num_in,
-        "kept": result.num_kept,
-        "dropped": dict(sorted(result.dropped.items())),
-        "metrics": result.metrics,
-        "expert": result.expert,
-        "started": started,
-        "seconds": time.time() - started,
-    }
+
+    def about() -> dict[str, Any]:
+        return {
+            "stage": request.stage,
+            "label": request.label,
+            "key": request.key,
+            "request": request.model_dump(mode="json"),
+            "in": result.num_in,
+            "kept": result.num_kept,
+            "dropped": dict(sorted(result.dropped.items())),
+            "metrics": result.metrics,
+            "expert": result.expert,
+            "started": started,
+            "seconds": time.time() - started,
+        }
+
     if result.checkpoint is not None:
-        ref = _commit_checkpoint(request.uri, result.checkpoint, about)
+        ref = _commit_checkpoint(request.uri, result.checkpoint, about())
     else:
         ref = write_buffer(request.uri, result.schema, result.rows, result.side_rows, about)
     shutil.rmtree(work_dir, ignore_errors=True)

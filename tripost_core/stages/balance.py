@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from tripost_core.buffers import Row, read_rows
+import pyarrow as pa
+
+from tripost_core.buffers import Ref, read_batches, read_rows
 from tripost_core.config import BalanceConfig
 from tripost_core.errors import DataError
 from tripost_core.experts import load_expert
 from tripost_core.problems import load_task
-from tripost_core.replay import DIRECT, REPAIRED, balance, gold_rows
+from tripost_core.replay.balance import Columns, balance
+from tripost_core.replay.rows import GOLD, gold_rows
+from tripost_core.replay.split import DIRECT, REPAIRED
 from tripost_core.stages import StageContext, StageResult
 
 
@@ -20,39 +25,57 @@ def run(context: StageContext) -> StageResult:
 
     Metrics: `by_bucket`, `improvement_share` (p), `num_direct`, `num_repaired`.
     """
+    names = [name for name in context.inputs if name.startswith("triplets-")]
+    if not names:
+        return _gold_alone(context)
     task, iteration = load_task(context.params["task"]), context.params["iteration"]
-    gold = [row for row in read_rows(context.inputs["problems"]) if row["split"] == "train" and row["rationale"]]
-    triplets: list[Row] = []
-    for name in sorted(context.inputs):
-        if name.startswith("triplets-"):
-            triplets += (row for row in read_rows(context.inputs[name]) if row["kept"])
-    if not any(name.startswith("triplets-") for name in context.inputs):
-        if not gold:
-            raise DataError(
-                "No training question has a rationale to begin with: name a field that holds one, or let the expert "
-                "model write them (expert.rationales: expert)."
-            )
-        rows = gold_rows(gold, task, iteration, with_feedback=False)
-    else:
-        config = BalanceConfig.model_validate(context.config)
-        expert = None
-        if context.params.get("checks"):
-            expert = load_expert({"checks": True}, context.params["task"], context.seed)
-        rows = balance(triplets, gold, task, config, context.seed, iteration, expert)
-    num_in = len(triplets) + len(gold)
-    buckets = Counter(row["bucket"] for row in rows)
-    origin = {triplet["triplet_id"]: triplet["origin"] for triplet in triplets}
-    origins = Counter(origin.get(row["triplet_id"]) for row in rows)
+    config = BalanceConfig.model_validate(context.config)
+    expert = None
+    if context.params.get("checks"):
+        expert = load_expert({"checks": True}, context.params["task"], context.seed)
+    # In the order of the iterations, which is that of the rows: 10 after 9.
+    sources = [_columns(context.inputs[name]) for name in sorted(names, key=lambda name: (len(name), name))]
+    balanced = balance(sources, _columns(context.inputs["problems"]), task, config, context.seed, iteration, expert)
+    buckets = Counter(dict(balanced.drawn["bucket"].value_counts().iter_rows()))
+    if balanced.num_gold:
+        buckets[GOLD] = balanced.num_gold
+    origins = Counter(dict(balanced.drawn["origin"].value_counts().iter_rows()))
+    num_in, num_rows = balanced.num_kept + balanced.num_gold_in, buckets.total()
     return StageResult(
         schema="rows-1",
-        rows=rows,
+        rows=balanced.tables,
         num_in=num_in,
-        num_kept=len(rows),
-        dropped={"not_drawn": num_in - len(rows)} if num_in > len(rows) else {},
+        num_kept=num_rows,
+        dropped={"not_drawn": num_in - num_rows} if num_in > num_rows else {},
         metrics={
             "by_bucket": dict(sorted(buckets.items())),
-            "improvement_share": buckets["improvement"] / len(rows) if rows else 0.0,
+            "improvement_share": buckets["improvement"] / num_rows if num_rows else 0.0,
             "num_direct": origins[DIRECT],
             "num_repaired": origins[REPAIRED],
         },
+    )
+
+
+def _columns(ref: Ref) -> Columns:
+    def read(names: Sequence[str]) -> Iterable[pa.Table]:
+        return read_batches(ref, names)
+
+    return read
+
+
+def _gold_alone(context: StageContext) -> StageResult:
+    """Iteration 0: every rationale."""
+    gold = [row for row in read_rows(context.inputs["problems"]) if row["split"] == "train" and row["rationale"]]
+    if not gold:
+        raise DataError(
+            "No training question has a rationale to begin with: name a field that holds one, or let the expert "
+            "model write them (expert.rationales: expert)."
+        )
+    rows = gold_rows(gold, load_task(context.params["task"]), context.params["iteration"], with_feedback=False)
+    return StageResult(
+        schema="rows-1",
+        rows=rows,
+        num_in=len(rows),
+        num_kept=len(rows),
+        metrics={"by_bucket": {GOLD: len(rows)}, "improvement_share": 0.0, "num_direct": 0, "num_repaired": 0},
     )

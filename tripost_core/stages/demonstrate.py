@@ -19,7 +19,7 @@ from tripost_core.experts.editors import LLMEditor, open_editor
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.problems.base import Problem
 from tripost_core.problems.names import TASKS
-from tripost_core.replay import stable_id
+from tripost_core.replay.rows import stable_id
 from tripost_core.stages import StageContext, StageResult
 from tripost_core.stages.generate import PROBLEM_COLUMNS, problems_of_split
 
@@ -28,7 +28,7 @@ PLANTED = "planted"
 
 def run(context: StageContext) -> StageResult:
     """Config: `SiDemoConfig` and `expert`; params: `task`; inputs: `problems` and, for a script, `judged` (the
-    student's attempts after FBK). Output: `trajectories-1`, one attempt for every training prompt.
+    student's attempts after FBK). Output: `trajectories-2`, one attempt for every training prompt.
 
     Metrics: `num_planted` and, for a script, `error_classes` planted and `excluded`. Raises ConfigError for a script
     that knows no mistakes to plant, DataError where there is no training question.
@@ -119,4 +119,4 @@ def _trajectory(problem: Row, attempt: str, source: str, by: str) -> Row:
 
 
 def _result(rows: list[Row], metrics: dict[str, object]) -> StageResult:
-    return StageResult("trajectories-1", rows, num_in=len(rows), num_kept=len(rows), metrics=metrics)
+    return StageResult("trajectories-2", rows, num_in=len(rows), num_kept=len(rows), metrics=metrics)

@@ -6,8 +6,9 @@ from collections import Counter
 
 from tripost_core.buffers import read_rows
 from tripost_core.config import ExpertConfig
-from tripost_core.editing import CORRECT, DISCARDED, GENERATED, OPEN, num_judgements, student_agreement
+from tripost_core.editing import CORRECT, DISCARDED, GENERATED, OPEN, graded, num_judgements, student_agreement
 from tripost_core.experts.editors import open_editor
+from tripost_core.problems import load_task
 from tripost_core.stages import StageContext, StageResult
 
 
@@ -22,7 +23,8 @@ def run(context: StageContext) -> StageResult:
     seed = f"{context.seed}/{params['iteration']}/{params['round']}"
     editor = open_editor(config, params["task"], seed, context.request.means, context.secrets)
     before = read_rows(context.inputs["trajectories"])
-    after = editor.judge(before, config.max_rounds, context.progress)
+    task = load_task(params["task"])
+    after = [graded(row, task) for row in editor.judge(before, config.max_rounds, context.progress)]
     num_judged = sum(num_judgements(old, new) for old, new in zip(before, after, strict=True))
     statuses = Counter(row["status"] for row in after)
     in_progress = [new for old, new in zip(before, after, strict=True) if old["status"] in (GENERATED, OPEN)]
@@ -39,7 +41,7 @@ def run(context: StageContext) -> StageResult:
         metrics["error_classes"] = dict(sorted(classes.items()))
         metrics["agreement"] = student_agreement(after)
     return StageResult(
-        schema="trajectories-1",
+        schema="trajectories-2",
         rows=after,
         num_in=len(in_progress),
         num_kept=len(in_progress) - sum(dropped.values()),

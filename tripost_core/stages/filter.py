@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tripost_core.buffers import read_rows
+from tripost_core.buffers import read_batches
 from tripost_core.config import FilterConfig
 from tripost_core.errors import ModelError
 from tripost_core.problems import load_task
-from tripost_core.replay import X_IMP, X_T, filter_triplets, split
+from tripost_core.replay.content import X_IMP
+from tripost_core.replay.filter import counts, filter_trajectories
+from tripost_core.replay.lengths import length_limit
+from tripost_core.replay.split import COLUMNS, DIRECT, REPAIRED
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 
@@ -20,31 +22,26 @@ def run(context: StageContext) -> StageResult:
     Metrics: `num_improvements` (x_imp kept), `num_direct` and `num_repaired` (x_T kept), `error_classes` of the kept
     x_imp, `rounds` (trajectories by improvements needed).
     """
-    from tripost_core.lm.encode import row_lengths_tokens
-
     task = load_task(context.params["task"])
     config = FilterConfig.model_validate(context.config)
-    tokenizer = _tokenizer(local_checkpoint(context.inputs["student"]))
-    trajectories = read_rows(context.inputs["trajectories"])
-    triplets = filter_triplets(
-        split(trajectories, task), task, lambda rows: row_lengths_tokens(rows, tokenizer), config.max_length_tokens
-    )
-    context.progress("filter", len(triplets), len(triplets))
-    kept = [triplet for triplet in triplets if triplet["kept"]]
-    improvements = [triplet for triplet in kept if triplet["kind"] == X_IMP]
-    origins = Counter(triplet["origin"] for triplet in kept if triplet["kind"] == X_T)
+    limit = length_limit(_tokenizer(local_checkpoint(context.inputs["student"])), task, config.max_length_tokens)
+    trajectories = context.inputs["trajectories"]
+    filtered = filter_trajectories(lambda: read_batches(trajectories, COLUMNS), task, limit)
+    dropped, kept, classes = counts(filtered)
+    num_in = len(filtered.decisions)
+    context.progress("filter", num_in, num_in)
     return StageResult(
         schema="triplets-1",
-        rows=triplets,
-        num_in=len(triplets),
-        num_kept=len(kept),
-        dropped=dict(Counter(triplet["reason"] for triplet in triplets if not triplet["kept"])),
+        rows=filtered.tables(),
+        num_in=num_in,
+        num_kept=kept.total(),
+        dropped=dict(dropped),
         metrics={
-            "num_improvements": len(improvements),
-            "num_direct": origins["direct"],
-            "num_repaired": origins["repaired"],
-            "error_classes": dict(sorted(Counter(t["error_class"] or "unnamed" for t in improvements).items())),
-            "rounds": {str(n): count for n, count in sorted(Counter(t["round"] for t in trajectories).items())},
+            "num_improvements": kept[X_IMP],
+            "num_direct": kept[DIRECT],
+            "num_repaired": kept[REPAIRED],
+            "error_classes": dict(sorted(classes.items())),
+            "rounds": {str(n): count for n, count in sorted(filtered.rounds.items())},
         },
     )
 

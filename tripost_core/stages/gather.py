@@ -10,7 +10,7 @@ from tripost_core.stages.generate import speed
 
 
 def run(context: StageContext) -> StageResult:
-    """Inputs: `shard-0`, `shard-1`, ...: `trajectories-1` of different questions. The metrics are those of `generate`;
+    """Inputs: `shard-0`, `shard-1`, ...: `trajectories-2` of different questions. The metrics are those of `generate`;
     `seconds` is the longest of the shards'. Raises StorageError."""
     rows: list[Row] = []
     dropped: Counter[str] = Counter()
@@ -25,7 +25,7 @@ def run(context: StageContext) -> StageResult:
         num_truncated += manifest["metrics"]["num_truncated"]
         seconds = max(seconds, manifest["metrics"]["seconds"])
     return StageResult(
-        schema="trajectories-1",
+        schema="trajectories-2",
         rows=rows,
         num_in=num_in,
         num_kept=len(rows),

@@ -66,7 +66,7 @@ def run(context: StageContext) -> StageResult:
         )
     num_duplicates = len(plan) - len(rows)
     return StageResult(
-        schema="trajectories-1",
+        schema="trajectories-2",
         rows=rows,
         num_in=len(plan),
         num_kept=len(rows),

@@ -27,7 +27,7 @@ def run(context: StageContext) -> StageResult:
         new["reason"] for old, new in zip(before, after, strict=True) if old["status"] == OPEN != new["status"]
     )
     return StageResult(
-        schema="trajectories-1",
+        schema="trajectories-2",
         rows=after,
         num_in=len(improved) + dropped.total(),
         num_kept=len(improved),

@@ -8,7 +8,8 @@ from tripost_core.buffers import Row, read_rows
 from tripost_core.config import LmsiConfig
 from tripost_core.problems import Task, load_task
 from tripost_core.problems.base import prompt
-from tripost_core.replay import X_T, Segments, segments, training_row
+from tripost_core.replay.content import X_T
+from tripost_core.replay.rows import Segments, segments, stable_id, text_of, training_row
 from tripost_core.stages import StageContext, StageResult
 from tripost_core.trajectory import Attempt
 
@@ -39,7 +40,8 @@ def run(context: StageContext) -> StageResult:
         if config.formats == "rationale_and_answer":
             written.append(answer_only(task, trajectory["question"], attempt))
         for parts in written:
-            row = training_row(OWN, X_T, trajectory["problem_id"], None, context.params["iteration"], parts)
+            row_id = stable_id(OWN, trajectory["problem_id"], text_of(parts))
+            row = training_row(row_id, OWN, X_T, trajectory["problem_id"], context.params["iteration"], parts)
             rows.setdefault(row["row_id"], row)
     num_kept = len(trajectories) - dropped.total()
     return StageResult(

@@ -1,42 +1,32 @@
-"""From edited trajectories to training rows (paper section 2.3): split, filter, balance.
+"""Split, filter, balance on plain Python lists: every row a dictionary, one after the other.
 
-A triplet that is dropped stays in the buffer with `kept` false and the reason, so that the report can count it.
+This is how the stages worked before they worked on columns, kept for two purposes: `benchmarks/replay.py` measures
+against it, and `tests/test_replay_columns.py` holds the columns to it, row for row. Only the names of triplets and rows
+and the order of drawing are those of today.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from math import floor
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tripost_core.buffers import Row, canonical_json
+from tripost_core.buffers import ROWS_PER_SHARD, Row, canonical_json
 from tripost_core.config import BalanceConfig
-from tripost_core.editing import CORRECT, problem_of
-from tripost_core.experts.base import Expert, Verdict
-from tripost_core.problems.base import Task, prompt
-from tripost_core.schemas import SCHEMAS
-from tripost_core.trajectory import Attempt, Feedback, terminal_feedback
-
-X_IMP, X_T = "x_imp", "x_T"
-DIRECT, REPAIRED = "direct", "repaired"
-
-FILTER_REASONS = (
-    "final_answer_wrong",  # (a) the last attempt does not reach the right answer
-    "unparsable_feedback",  # the feedback names no step
-    "no_difference",  # (b) the update is the attempt again
-    "prefix_changed",  # a line before the first error was touched
-    "inconsistent_final",  # (c) the final answer is not that of the step before it
-    "too_long",  # more tokens than filter.max_length_tokens, BOS and EOS included
-    "duplicate",  # another triplet of the iteration says the same
-)
-"""Why a triplet is dropped, in the order of the checks; before them `discarded_...`, the trajectory's own reason."""
-
-Segments = list[dict[str, str]]
-"""What a row is made of: `{"role", "text"}` in order."""
+from tripost_core.editing import CORRECT
+from tripost_core.experts.base import Expert
+from tripost_core.problems.base import Task
+from tripost_core.replay.balance import _bucket_size, round_half_up
+from tripost_core.replay.content import X_IMP, X_T
+from tripost_core.replay.rows import Segments, gold_rows, segments, text_of, training_row
+from tripost_core.replay.split import DIRECT, REPAIRED
+from tripost_core.schemas import SCHEMAS, id_column
+from tripost_core.trajectory import Attempt, Feedback
 
 _CONTENT = ("kind", "problem_id", "attempt", "feedback", "updated")
 
@@ -98,7 +88,7 @@ def _triplet(trajectory: Row, kind: str, turn: int, reason: str | None) -> Row:
     at = turns[turn] if turn < len(turns) else {}
     origin = (DIRECT if turn == 0 else REPAIRED) if kind == X_T else None
     return {
-        "triplet_id": stable_id(trajectory["iteration"], trajectory["trajectory_id"], kind, turn),
+        "triplet_id": f"{trajectory['trajectory_id']}.{turn:03}",
         "kind": kind,
         "origin": origin,
         "kept": reason is None,
@@ -138,77 +128,8 @@ def _content(triplet: Row) -> tuple[Any, ...]:
     return tuple(triplet[key] for key in _CONTENT)
 
 
-# -- rows --------------------------------------------------------------------------------------------------------------
-
-
-def segments(
-    task: Task, question: str, attempt: str, feedback: str | None = None, updated: str | None = None
-) -> Segments:
-    """What the student is trained on, as (role, text); the row's text is the concatenation, BOS and EOS aside."""
-    kept = f"\n{attempt}" if feedback is None or updated is None else _kept(attempt, feedback)
-    parts = [("prompt", prompt(task, question)), ("attempt", kept), ("mistake", f"\n{attempt}"[len(kept) :])]
-    if feedback is not None:
-        parts.append(("feedback", f"\nFeedback: {feedback}"))
-    if updated is not None:
-        parts.append(("improvement", f"\nUpdated {task.answer_header}\n{updated}"))
-    return [{"role": role, "text": text} for role, text in parts if text]
-
-
-def _kept(attempt: str, feedback: str) -> str:
-    """The lines that a repair leaves as they are, each with the newline before it."""
-    step = Feedback.parse(feedback).error_step
-    return "" if step is None else "".join(f"\n{kept.line}" for kept in Attempt.parse(attempt).untouched(step))
-
-
 def triplet_segments(task: Task, triplet: Row) -> Segments:
     return segments(task, triplet["question"], triplet["attempt"], triplet["feedback"], triplet["updated"])
-
-
-def gold_rows(
-    problems: Iterable[Row], task: Task, iteration: int, with_feedback: bool, expert: Expert | None = None
-) -> list[Row]:
-    """The gold rationales of rows of `problems-1`: as x_T with terminal feedback, or (ft rationale) without.
-
-    `expert`: whose feedback it is; None: the plain sentence.
-    """
-    rows = []
-    for problem in problems:
-        rationale = problem["rationale"]
-        feedback = _on_gold(problem, expert) if with_feedback else None
-        parts = segments(task, problem["question"], rationale, feedback)
-        rows.append(training_row("gold", X_T, problem["problem_id"], None, iteration, parts))
-    return rows
-
-
-def _on_gold(problem: Row, expert: Expert | None) -> str:
-    rationale = problem["rationale"]
-    verdict = Verdict(True) if expert is None else expert.feedback(problem_of(problem), rationale)
-    # A rationale of a file that a script finds fault with is gold all the same.
-    return verdict.sentence(rationale) if verdict.correct else terminal_feedback(Attempt.parse(rationale))
-
-
-def stable_id(*parts: Any) -> str:
-    """16 hex digits that depend on nothing but the parts."""
-    return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def training_row(
-    bucket: str, kind: str, problem_id: str, triplet_id: str | None, iteration: int, parts: Segments
-) -> Row:
-    """A row of `rows-1`."""
-    return {
-        "row_id": stable_id(bucket, triplet_id or problem_id, _text(parts)),
-        "bucket": bucket,
-        "kind": kind,
-        "problem_id": problem_id,
-        "triplet_id": triplet_id,
-        "iteration": iteration,
-        "segments": parts,
-    }
-
-
-def _text(parts: Iterable[dict[str, str]]) -> str:
-    return "".join(part["text"] for part in parts)
 
 
 # -- balance -----------------------------------------------------------------------------------------------------------
@@ -244,8 +165,8 @@ def balance(
         num_repaired = min(len(repaired), max(num // 2, num - len(direct)))
         drawn = improvements[:num_improvements] + direct[: num - num_repaired] + repaired[:num_repaired]
     chosen = [_triplet_row(triplet, task) for triplet in drawn]
-    said = {_text(row["segments"]) for row in chosen}
-    gold.sort(key=lambda row: _text(row["segments"]) in said)  # stable: the drawn order within either part
+    said = {text_of(row["segments"]) for row in chosen}
+    gold.sort(key=lambda row: text_of(row["segments"]) in said)  # stable: the drawn order within either part
     return sorted(chosen + gold[:num_gold], key=lambda row: row["row_id"])
 
 
@@ -259,10 +180,10 @@ def pools(
         frame = frame.filter(pl.col("iteration") == iteration)
     ranks = [_rank(seed, iteration, triplet_id) for triplet_id in frame["triplet_id"]]
     frame = (
-        frame.with_columns(pl.Series("rank", ranks, dtype=pl.String))
+        frame.with_columns(pl.Series("rank", ranks, dtype=pl.UInt64))
         .sort("iteration", pl.col("origin") == REPAIRED, "triplet_id", nulls_last=True)
         .unique(_CONTENT, keep="first", maintain_order=True)
-        .sort("rank")
+        .sort("rank", "triplet_id")
         .drop("rank")
     )
     return (
@@ -272,31 +193,45 @@ def pools(
     )
 
 
-def round_half_up(value: float) -> int:
-    """To the nearest integer, for values of at least 0."""
-    return floor(value + 0.5)
-
-
-def _bucket_size(limits: Sequence[tuple[int, float]]) -> int:
-    """The largest n with round(ratio * n) <= number for every (number, ratio)."""
-    n = min(floor((number + 0.5) / ratio) + 1 for number, ratio in limits if ratio > 0)
-    while n > 0 and any(round_half_up(ratio * n) > number for number, ratio in limits):
-        n -= 1
-    return n
-
-
 def _triplet_row(triplet: Row, task: Task) -> Row:
     bucket = "improvement" if triplet["kind"] == X_IMP else "correct"
-    parts = triplet_segments(task, triplet)
-    return training_row(
-        bucket, triplet["kind"], triplet["problem_id"], triplet["triplet_id"], triplet["iteration"], parts
-    )
+    row_id = f"{triplet['iteration']:03}.{triplet['triplet_id']}"
+    of = triplet["kind"], triplet["problem_id"], triplet["iteration"]
+    return training_row(row_id, bucket, *of, triplet_segments(task, triplet), triplet["triplet_id"])
 
 
 def _ranked_rows(rows: list[Row], seed: int, iteration: int) -> list[Row]:
-    return sorted(rows, key=lambda row: _rank(seed, iteration, row["row_id"]))
+    return sorted(rows, key=lambda row: (_rank(seed, iteration, row["row_id"]), row["row_id"]))
 
 
-def _rank(seed: int, iteration: int, row_id: str) -> str:
-    """A place in the drawing order that depends on seed, iteration and the row alone."""
-    return hashlib.sha256(f"{seed}/{iteration}/{row_id}".encode()).hexdigest()
+def _rank(seed: int, iteration: int, row_id: str) -> int:
+    """A place in the drawing order that depends on seed, iteration and the row alone: FNV-1a, then splitmix64."""
+    rank = 0xCBF29CE484222325
+    for byte in f"{seed}/{iteration}/{row_id}".encode():
+        rank = (rank ^ byte) * 0x100000001B3 % 2**64
+    rank = (rank ^ rank >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    rank = (rank ^ rank >> 27) * 0x94D049BB133111EB % 2**64
+    return rank ^ rank >> 31
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_rows(directory: Path, schema: str, rows: list[Row]) -> None:
+    """Rows in canonical order with the digest of their canonical JSON, in shards."""
+    key = id_column(schema)
+    table = pa.Table.from_pylist(rows, schema=SCHEMAS[schema])
+    ordered = sorted(table.to_pylist(), key=lambda row: row[key])
+    total = hashlib.sha256(schema.encode())
+    for row in ordered:
+        total.update(canonical_json(row).encode())
+    directory.mkdir(parents=True)
+    for number, start in enumerate(range(0, max(len(ordered), 1), ROWS_PER_SHARD)):
+        part = pa.Table.from_pylist(ordered[start : start + ROWS_PER_SHARD], schema=SCHEMAS[schema])
+        pq.write_table(part, directory / f"part-{number:05d}.parquet", compression="zstd")
+    (directory / "digest").write_text(total.hexdigest())
+
+
+def read_table(directory: Path) -> pa.Table:
+    """What `write_rows` wrote."""
+    return pa.concat_tables(pq.read_table(file) for file in sorted(directory.glob("part-*")))
