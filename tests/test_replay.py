@@ -232,7 +232,7 @@ def buckets(rows):
 counts = st.integers(0, 40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30, deadline=None)
 @given(counts, counts, counts, counts, st.sampled_from([0.7, 1.0, 1.5, 2.0, 4.67]), st.integers(0, 3))
 def test_p_is_exact_and_as_much_as_possible_is_used(num_imp, num_direct, num_repaired, num_gold, ratio, seed):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
@@ -252,7 +252,7 @@ def test_p_is_exact_and_as_much_as_possible_is_used(num_imp, num_direct, num_rep
         assert drawn[scarce[0]] == scarce[1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20, deadline=None)
 @given(counts, counts, counts, counts, st.sampled_from([0.0, 0.3, 1.0, 2.5]))
 def test_the_share_of_gold_can_be_another(num_imp, num_direct, num_repaired, num_gold, ratio):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
@@ -271,7 +271,7 @@ def test_repaired_attempts_can_be_left_out_as_plain_answers():
     assert {origin[row["triplet_id"]] for row in rows if row["bucket"] == "correct"} == {"direct"}
 
 
-@settings(max_examples=25)
+@settings(max_examples=15, deadline=None)
 @given(counts, counts, counts, counts, st.booleans(), st.randoms(use_true_random=False))
 def test_the_order_of_the_inputs_does_not_matter(num_imp, num_direct, num_repaired, num_gold, auto, rng):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
@@ -294,7 +294,7 @@ def test_seed_and_iteration_draw_differently():
 
 
 @given(counts, counts, counts, counts)
-@settings(max_examples=25)
+@settings(max_examples=15, deadline=None)
 def test_auto_takes_everything_and_gold_as_many_as_x_t(num_imp, num_direct, num_repaired, num_gold):
     triplets, gold = stock(num_imp, num_direct, num_repaired, num_gold)
     rows = balanced(triplets, gold, TASK, BalanceConfig(auto=True), 0, 1)

@@ -156,7 +156,7 @@ def by_lists(rows, max_length):
     return sorted(triplets, key=lambda row: row["triplet_id"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(trajectories(), st.sampled_from([60, 90, 120, 10_000]), st.integers(1, 7))
 def test_triplets_are_those_of_the_plain_lists(rows, max_length, size):
     assert filtered(rows, TASK, max_length, size=size) == by_lists(rows, max_length)
@@ -174,7 +174,7 @@ def test_the_property_meets_every_reason():
     assert seen >= {*FILTER_REASONS, None, "discarded_max_rounds", "discarded_discarded", "discarded_open"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(trajectories())
 def test_what_the_turns_say_of_themselves_is_what_the_task_says(rows):
     """Runs that began before turns were graded go on."""
@@ -220,7 +220,7 @@ class CheckingExpert(ToyExpert):
         return verdict if problem.question != "Why?" else type(verdict)(False, "1", "x", "c", "why")
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stocks(), configs, st.integers(0, 3), st.sampled_from([None, CheckingExpert()]), st.integers(1, 7))
 def test_training_rows_are_those_of_the_plain_lists(stock, config, seed, expert, size):
     triplets, problems = stock

@@ -72,7 +72,7 @@ def test_the_headers_of_every_task_are_one_token_of_the_built_in_tokenizer(name)
     assert length_limit(TOKENIZERS["built-in"], load_task(name), 1024).header_is_token
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(TEXTS, max_size=5))
 def test_tokens_are_counted_by_expressions_as_by_the_tokenizer(texts):
     tokenizer = TOKENIZERS["built-in"]
@@ -85,7 +85,7 @@ ROWS = st.lists(st.tuples(TEXTS, TEXTS, TEXTS, st.none() | TEXTS), min_size=1, m
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=ROWS, task=st.sampled_from(TASKS), limit=st.integers(16, 400))
 def test_a_row_is_too_long_where_training_says_so(name, rows, task, limit):
     tokenizer, loaded = TOKENIZERS[name], load_task(task)
