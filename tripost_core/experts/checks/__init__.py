@@ -1,7 +1,7 @@
 """Feedback that works its checks out before its verdict (`expert.checks`): one file per task that has them.
 
-    Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] (-6 *
-    34) = -240 No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204. Step (1) to step (3) are correct. In step
+    Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) = -240 [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204]
+    No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204. Step (1) to step (3) are correct. In step
     (4) the part "(-6 * 34) = -240" is incorrect. ...
 
 A verdict in one word can know no more than the attempt did: a small model that judges `(-6 * 34) = -240` has only the

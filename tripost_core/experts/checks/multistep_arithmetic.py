@@ -1,13 +1,14 @@
-"""The attempt's steps said again, each operation worked out in columns before the attempt's own result of it.
+"""The attempt's steps said again, each operation worked out in columns behind the attempt's own result of it.
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] ((4 * 9) * -8) = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 +
-    4 = 28: -288] (36 * -8) = -248 No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [36] (36 * -8) = -248 [6 * 8 = 48, 3 * 8 = 24,
+    24 + 4 = 28: -288] No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
 
 What stands in square brackets is the way that the attempt did not take. Four things are for small students, which were
 seen to fail otherwise (docs/log.md): the attempt is copied from left to right, because they look up badly what a step
-ended with; the two results stand side by side, because they call an attempt correct whose numbers are not near; behind
-a working the equation begins again, because they lose the place where they were copying; and the wrong step is said as
-it should have been, because in a repair they copy what they wrote last.
+ended with; the two results stand side by side, the attempt's first, because they call an attempt correct whose numbers
+are not near, and write their own again where it is the nearest; behind a working the last link begins again, because
+they lose the place where they were copying; and the wrong step is said as it should have been, because in a repair they
+copy what they wrote last.
 """
 
 from __future__ import annotations
@@ -78,19 +79,22 @@ def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
     pieces = []
     for number, (opening, links) in enumerate(chains, 2):
         pieces.append((f" ({number}) {opening} = {links[0]}", True))
+        again = ""
         for link, following in pairwise(links):
             operation = _OPERATION.search(link)
             if operation is None or operation[0] in following:
-                pieces.append((f" = {following}", True))
+                pieces.append((f"{again} = {following}", True))
+                again = ""
                 continue
             left, operator, right = int(operation[1]), operation[2], int(operation[3])
-            wrong = near_miss(left, operator, right, rng)
-            pieces.append((f" [{worked_out(left, operator, right)}] {link} = ", True))
-            if rng.random() < 0.5 or link.replace(operation[0], str(wrong), 1) == following:
-                pieces.append((following, True))
-            else:
-                pieces += [(link.replace(operation[0], str(wrong), 1), False), (f" No. {following}", True)]
-        pieces.append((".", True))
+            wrong = link.replace(operation[0], str(near_miss(left, operator, right, rng)), 1)
+            is_wrong = rng.random() < 0.5 and wrong != following
+            pieces.append((f"{again} = ", True))
+            pieces.append((wrong if is_wrong else following, not is_wrong))
+            pieces.append((f" [{worked_out(left, operator, right)}]" + " No." * is_wrong, True))
+            again = f" {following}"
+        if not pieces[-1][0].endswith("."):
+            pieces.append((".", True))
     return pieces
 
 
@@ -107,13 +111,16 @@ def _up_to_the_wrong_one(links: tuple[Part, ...], meant: int) -> tuple[Part, ...
 
 
 def _with_workings(line: str, links: tuple[Part, ...]) -> str:
-    """A step's line as far as these links, the first operation of each link worked out before the link that follows."""
-    said, done = "", 0
+    """A step's line as far as these links, the first operation of each worked out behind the link that follows."""
+    if not links:
+        return line
+    said, done, again = line[: links[0].end], links[0].end, ""
     for link, following in pairwise(links):
-        said += line[done : link.end]
-        done = link.end
+        said += again + line[done : following.end]
+        done, again = following.end, ""
         operation = _OPERATION.search(link.text)
         if operation is not None and operation[0] not in following.text:
             left, operator, right = operation.groups()
-            said += f" [{worked_out(int(left), operator, int(right))}] {link.text}"
-    return said + line[done : links[-1].end] if links else line
+            said += f" [{worked_out(int(left), operator, int(right))}]"
+            again = f" {following.text}"
+    return said
