@@ -106,15 +106,13 @@ def _going_on(sources: tuple[Source, ...], steps: int) -> tuple[Phase, ...]:
 
 
 _ARITHMETIC_CHECKS = (
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.08, 3),
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.08, 4),
-    Source(ARITHMETIC, "l3-4d2", "drill", 0.24, 3),
-    Source(ARITHMETIC, "l3-4d2", "drill", 0.24, 4),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.06, 3),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.06, 4),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.30, 3),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.30, 4),
     # Most mistakes of small students are of few kinds (claim 11 of the paper); of all kinds, each would be too rare.
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 3, checks=True, error_classes=("calculation",)),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 4, checks=True, error_classes=("calculation",)),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.04, 3, checks=True),
-    Source(ARITHMETIC, "l3-4d2", "revision", 0.04, 4, checks=True),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 3, checks=True, error_classes=("calculation", "algebraic")),
+    Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 4, checks=True, error_classes=("calculation", "algebraic")),
 )
 _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
@@ -151,7 +149,7 @@ _TINY = Preset(
 
 PRESETS = {
     "tiny": _TINY,
-    "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 2400)),
+    "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 4000)),
     "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 2400)),
     "debug": Preset(
         batch_documents=4,
