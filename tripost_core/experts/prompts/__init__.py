@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tripost_core.errors import ConfigError
 from tripost_core.problems import TaskReference
 from tripost_core.trajectory import FINAL, Attempt, error_feedback
+from tripost_core.yaml_file import validated
 
 SHIPPED = Path(__file__).parent
 
@@ -104,10 +105,4 @@ def load_prompts(path_or_task: TaskReference) -> PromptFile:
 
 def parse_prompts(data: Any, source: str) -> PromptFile:
     """Plain data to prompts. Raises ConfigError that names the field."""
-    try:
-        return PromptFile.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{source}: {where}: {message}.") from None
+    return validated(PromptFile, data, source)
