@@ -11,7 +11,7 @@ Three kinds of document, all about questions of seen subtasks that no split can 
   stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
 
 - `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
-  wrong. It shows a hundred times as many comparisons as a revision does.
+  wrong. For its length it says thirty times as often that something is wrong as a revision does.
 
 The loss covers what follows the answer header, without the two things that a student should not imitate: the planted
 mistake with what follows from it, and judging an attempt unasked (the `Feedback:` label).
