@@ -4,6 +4,7 @@ import itertools
 import operator
 import random
 import re
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
 from tripost_core.replay.rows import gold_rows
 from tripost_core.stages.problems import problem_row
-from tripost_core.trajectory import Feedback
+from tripost_core.trajectory import Attempt, Feedback
 
 _SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
@@ -113,8 +114,9 @@ def test_half_of_the_results_in_drills_are_wrong():
 def test_verdicts_and_repairs_are_those_without_checks(task_name):
     task, plain = load_task(task_name), load_scripted_expert(task_name)
     expert = load_expert({"checks": True}, task_name, 0)
-    assert expert.name == f"{plain.name}-checks"
-    rng, worked = random.Random(7), 0
+    assert expert.name == f"{plain.name}-workings"
+    without_workings = import_module(f"tripost_core.experts.checks.{task_name}").without_workings
+    rng, worked, worked_updates = random.Random(7), 0, 0
     for subtask in [s.name for s in task.subtasks if s.seen]:
         for problem in task.generate(subtask, 25, 3):
             attempts = [task.rationale(problem.question)]
@@ -130,11 +132,26 @@ def test_verdicts_and_repairs_are_those_without_checks(task_name):
                     meant.terminal, meant.error_step, meant.error_segment, meant.reason,
                 )  # fmt: skip
                 worked += bool(with_checks.checks)
-                assert expert.improve(problem, attempt, sentence) == plain.improve(problem, attempt, sentence)
+                updated = expert.improve(problem, attempt, sentence)
+                assert without_workings(attempt) == attempt
+                assert without_workings(updated) == plain.improve(problem, attempt, sentence)
+                if with_checks.correct:
+                    assert updated == attempt
+                    continue
+                untouched = Attempt.parse(attempt).untouched(without.error_step)
+                assert Attempt.parse(updated).steps[: len(untouched)] == untouched
+                worked_updates += updated != without_workings(updated)
+                # What is worked out is no part of what is judged, and an update may be judged and mended again.
+                assert expert.feedback(problem, updated).sentence(attempt) == expert.feedback(
+                    problem, without_workings(updated)
+                ).sentence(attempt)
+                spoiled = updated.replace("(Final response) So the answer is", "(Final response) It is")
+                told = expert.feedback(problem, spoiled)
+                assert not told.correct and expert.improve(problem, spoiled, told.sentence(spoiled)) == updated
                 if task_name == "multistep_arithmetic":
                     for working in re.findall(r"\[([^\]]*)\]", with_checks.checks):
                         check_columns(working)
-    assert worked > 300
+    assert worked > 300 and worked_updates > 200
 
 
 def test_arithmetic_checks_work_out_the_steps_up_to_the_wrong_one():
@@ -148,8 +165,13 @@ def test_arithmetic_checks_work_out_the_steps_up_to_the_wrong_one():
         "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35] "
         "(35 - 1) = 34 [5 - 1 = 4: 34]. "
         "(4) Then, the final equation is (A * B) = (-6 * 34) = -240 "
-        "[4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204."
+        "[4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] No."
     )
+    assert expert.improve(problem, attempt, verdict.sentence(attempt)).split("\n")[2:] == [
+        "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) = 34.",
+        "(4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] = -204.",
+        "(Final response) So the answer is -204.",
+    ]
     assert expert.feedback(problem, task.rationale(problem.question)).correct
 
 
@@ -166,14 +188,14 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_their_numbers_in_ord
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
     assert expert.feedback(problem, wrong).checks == (
-        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. '
-        'No: (2) We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. No.'
     )
+    updated = expert.improve(problem, wrong, expert.feedback(problem, wrong).sentence(wrong)).split("\n")
+    assert updated[1] == '(2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+    assert updated[3] == '(3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum".'
     endless = right.split("\n")
     endless[1] += ' (16) "plum" <' * 100
-    assert expert.feedback(problem, "\n".join(endless)).checks == (
-        f'{first} (2) [16; 5 16] No: (2) We now have: (5) "elder" < (16) ["pie" ? "plum"].'
-    )
+    assert expert.feedback(problem, "\n".join(endless)).checks == (f"{first} (2) [16; 5 16] No.")
 
 
 @pytest.mark.parametrize("subtask", ["2-3", "4-7"])

@@ -10,6 +10,8 @@ Three kinds of document, all about questions of seen subtasks that no split can 
   updated attempt. A large model has seen people revise their work; one that has not cannot even copy the lines that
   stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
 
+- `worked`: question block, the header of an update and the rationale, from some line on with the workings that an expert
+  with `checks` shows in an update.
 - `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
   wrong. For its length it says thirty times as often that something is wrong as a revision does.
 
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tripost_core.experts import load_expert
-from tripost_core.experts.checks.multistep_arithmetic import drill
+from tripost_core.experts.checks import of_task
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import Problem, load_task, prompt
@@ -36,7 +38,7 @@ from tripost_core.trajectory import Attempt, error_feedback, label
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Kind = Literal["gold", "step_feedback", "revision", "drill"]
+Kind = Literal["gold", "step_feedback", "revision", "drill", "worked"]
 FEEDBACK = "\nFeedback:"
 _FIRST_GROUP = re.compile(r"\(([^()]*)\)")
 _OPERAND = re.compile(r"\d+")
@@ -215,11 +217,22 @@ def drill_document(problem: Problem, rng: random.Random) -> Document:
     """The operations of an arithmetic question, worked out and compared with results of which half are wrong."""
     text = prompt(load_task(problem.task), problem.question) + FEEDBACK
     untrained = [(0, len(text))]
-    for piece, trained in drill(problem, rng):
+    for piece, trained in of_task(problem.task).drill(problem, rng):
         if not trained:
             untrained.append((len(text), len(text) + len(piece)))
         text += piece
     return Document(problem.task, "drill", problem.question, text, tuple(untrained))
+
+
+def worked(problem: Problem, rng: random.Random) -> Document:
+    """The rationale as the end of an update: some line and those behind it have their workings."""
+    task = load_task(problem.task)
+    text = f"{prompt(task, problem.question).removesuffix(task.answer_header)}Updated {task.answer_header}"
+    lines = (problem.rationale or task.rationale(problem.question)).split("\n")
+    kept = rng.randrange(len(lines) - 1)
+    rewritten = of_task(problem.task).with_workings(lines, kept)
+    whole = "\n".join([text, *lines[:kept], *rewritten])
+    return Document(problem.task, "worked", problem.question, whole, ((0, len(text)),))
 
 
 def make(source: Source, problem: Problem, rng: random.Random) -> Document | None:
@@ -231,6 +244,8 @@ def make(source: Source, problem: Problem, rng: random.Random) -> Document | Non
             return step_feedback(problem, rng)
         case "revision":
             return revision(problem, rng, source.checks, source.error_classes)
+        case "worked":
+            return worked(problem, rng)
         case "drill":
             return drill_document(problem, rng)
 

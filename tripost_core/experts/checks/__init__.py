@@ -1,39 +1,63 @@
-"""Feedback that works its checks out before its verdict (`expert.checks`): one file per task that has them.
+"""An expert that shows its workings (`expert.checks`): one file per task that has them.
 
     Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) = -240 [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204]
-    No: (4) Then, the final equation is (A * B) = (-6 * 34) = -204. Step (1) to step (3) are correct. In step
-    (4) the part "(-6 * 34) = -240" is incorrect. ...
+    No. Step (1) to step (3) are correct. In step (4) the part "(-6 * 34) = -240" is incorrect. ...
+    Updated Answer: ...
+    (4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] = -204.
 
 A verdict in one word can know no more than the attempt did: a small model that judges `(-6 * 34) = -240` has only the
-computation that made it. The checks do the steps again in smaller ones, and leave the verdict a comparison.
+computation that made it. The checks do the steps again in smaller ones, and leave the verdict a comparison. An update
+has the same need: what feedback says far above a small model does not copy where it can calculate, and what it
+calculates is its mistake again (docs/log.md). So the lines that are written anew have their workings, too; they are no
+part of what is judged.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from types import ModuleType
 
 from tripost_core.errors import ConfigError
 from tripost_core.experts.base import Expert, Verdict
 from tripost_core.problems import TaskReference
 from tripost_core.problems.base import Problem
+from tripost_core.trajectory import Attempt, Feedback
 
 TASKS_WITH_CHECKS = ("multistep_arithmetic", "word_sorting")
+
+
+def of_task(task: TaskReference) -> ModuleType:
+    """The module of a task: `checks`, `with_workings`, `without_workings`. Raises ConfigError."""
+    if not isinstance(task, str) or task not in TASKS_WITH_CHECKS:
+        raise ConfigError(f"expert.checks is for scripts of {', '.join(TASKS_WITH_CHECKS)}.")
+    return import_module(f"tripost_core.experts.checks.{task}")
 
 
 class CheckingExpert:
     """`expert`, with the checks of the steps up to the first wrong one in its verdicts."""
 
     def __init__(self, expert: Expert, task: TaskReference) -> None:
-        if not isinstance(task, str) or task not in TASKS_WITH_CHECKS:
-            raise ConfigError(f"expert.checks is for scripts of {', '.join(TASKS_WITH_CHECKS)}.")
+        self._of_task = of_task(task)
         self.expert = expert
-        self.name = f"{expert.name}-checks"
-        self._checks = import_module(f"tripost_core.experts.checks.{task}").checks
+        self.name = f"{expert.name}-workings"
 
     def feedback(self, problem: Problem, attempt: str) -> Verdict:
-        verdict = self.expert.feedback(problem, attempt)
-        return replace(verdict, checks=self._checks(problem, attempt, verdict))
+        plain = self._of_task.without_workings(attempt)
+        verdict = self.expert.feedback(problem, plain)
+        return replace(verdict, checks=self._of_task.checks(problem, plain, verdict))
 
     def improve(self, problem: Problem, attempt: str, feedback: str) -> str:
-        return self.expert.improve(problem, attempt, feedback)
+        """As the expert does it, with workings in the lines that are written anew."""
+        plain = self._of_task.without_workings(attempt)
+        improved = self.expert.improve(problem, plain, feedback)
+        if improved == plain:
+            return attempt
+        told = Feedback.parse(feedback).error_step
+        before = Attempt.parse(plain).steps
+        kept = 0
+        lines = Attempt.parse(improved).steps
+        while kept < min(len(before), len(lines)) and before[kept] == lines[kept] and before[kept].header != told:
+            kept += 1
+        worked = self._of_task.with_workings(tuple(step.line for step in lines), kept)
+        return "\n".join([*(step.line for step in Attempt.parse(attempt).steps[:kept]), *worked])

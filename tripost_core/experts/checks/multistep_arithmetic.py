@@ -1,20 +1,25 @@
 """The attempt's steps said again, each operation worked out in columns behind the attempt's own result of it.
 
     (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [36] (36 * -8) = -248 [6 * 8 = 48, 3 * 8 = 24,
-    24 + 4 = 28: -288] No: (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) = -288.
+    24 + 4 = 28: -288] No.
 
 What stands in square brackets is the way that the attempt did not take. Four things are for small students, which were
 seen to fail otherwise (docs/log.md): the attempt is copied from left to right, because they look up badly what a step
 ended with; the two results stand side by side, the attempt's first, because they call an attempt correct whose numbers
 are not near, and write their own again where it is the nearest; behind a working the last link begins again, because
-they lose the place where they were copying; and the wrong step is said as it should have been, because in a repair they
-copy what they wrote last.
+they lose the place where they were copying; and in an update the working stands before the result,
+
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288] =
+    -288.
+
+because they do not copy a result from afar that they can calculate.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
@@ -24,10 +29,11 @@ from tripost_core.experts.scripted.arithmetic_steps import Chain, Part, Partitio
 from tripost_core.problems import expression as ex
 from tripost_core.problems.base import Problem
 from tripost_core.problems.multistep_arithmetic import calculation_links, equation_links, partition
-from tripost_core.trajectory import Attempt
+from tripost_core.trajectory import Attempt, Step
 
 MAX_CHAIN_CHARS = 600
 """Longer lines are not said again: no step of a seen question is as long, and the line would not end."""
+_WORKING = re.compile(r" \[[^\[\]\n]*\]")
 _OPERATION = re.compile(r"\((-?\d+) ([-+*]) (-?\d+)\)")
 
 
@@ -49,20 +55,38 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
             chain = read_step(step)
             if not isinstance(chain, Chain) or len(step.line) > MAX_CHAIN_CHARS:
                 break
-            name = chain.parts[0].text
-            if name in definitions:
-                right = f"Let's calculate {name} = {' = '.join(calculation_links(definitions[name], {}))}"
-            else:
-                right = f"Then, the final equation is {' = '.join(equation_links(partition.symbolic.text, values))}"
             if step.header == verdict.error_step:
-                meant = values.get(name, ex.evaluate(ex.parse(partition.symbolic.text), values))
-                links = _up_to_the_wrong_one(chain.parts[1:], meant)
-                said.append(f"{_with_workings(step.line, links)} No: ({step.header}) {right}.")
+                meant = values.get(chain.parts[0].text, ex.evaluate(ex.parse(partition.symbolic.text), values))
+                said.append(f"{_with_workings(step.line, _up_to_the_wrong_one(chain.parts[1:], meant))} No.")
                 break
             said.append(f"{_with_workings(step.line, chain.parts[1:])}.")
     except ex.ExpressionError:  # nested definitions, or numbers beyond every bound
         pass
     return " ".join(said)
+
+
+def without_workings(attempt: str) -> str:
+    """The attempt as it stands in a rationale."""
+    return _WORKING.sub("", attempt)
+
+
+def with_workings(lines: Sequence[str], kept: int) -> list[str]:
+    """The lines from the first `kept` on, each operation worked out before its result."""
+    return [_worked(step) for step in Attempt.parse("\n".join(lines)).steps[kept:]]
+
+
+def _worked(step: Step) -> str:
+    chain = read_step(step) if step.header is not None and step.header.isdigit() else None
+    if not isinstance(chain, Chain) or len(step.line) > MAX_CHAIN_CHARS:
+        return step.line
+    said, done = "", 0
+    for link, following in pairwise(chain.parts[1:]):
+        operation = _OPERATION.search(link.text)
+        if operation is not None and operation[0] not in following.text:
+            left, operator, right = operation.groups()
+            said += f"{step.line[done : link.end]} [{worked_out(int(left), operator, int(right))}]"
+            done = link.end
+    return said + step.line[done:]
 
 
 def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
