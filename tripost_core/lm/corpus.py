@@ -12,6 +12,7 @@ Three kinds of document, all about questions of seen subtasks that no split can 
 
 - `worked`: question block, the header of an update and the rationale, from some line on with the workings that an expert
   with `checks` shows in an update.
+- `columns`: question block, the header of an update and operations of the question's size with their workings.
 - `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
   wrong. For its length it says thirty times as often that something is wrong as a revision does.
 
@@ -38,7 +39,7 @@ from tripost_core.trajectory import Attempt, error_feedback, label
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Kind = Literal["gold", "step_feedback", "revision", "drill", "worked"]
+Kind = Literal["gold", "step_feedback", "revision", "drill", "worked", "columns"]
 FEEDBACK = "\nFeedback:"
 _FIRST_GROUP = re.compile(r"\(([^()]*)\)")
 _OPERAND = re.compile(r"\d+")
@@ -235,6 +236,14 @@ def worked(problem: Problem, rng: random.Random) -> Document:
     return Document(problem.task, "worked", problem.question, whole, ((0, len(text)),))
 
 
+def columns(problem: Problem, rng: random.Random) -> Document:
+    """Operations of the question's size, worked out as in an update, one line each."""
+    task = load_task(problem.task)
+    text = f"{prompt(task, problem.question).removesuffix(task.answer_header)}Updated {task.answer_header}"
+    lines = [f"({i}) {line}." for i, line in enumerate(of_task(problem.task).operations(problem, rng), 2)]
+    return Document(problem.task, "columns", problem.question, "\n".join([text, *lines]), ((0, len(text)),))
+
+
 def make(source: Source, problem: Problem, rng: random.Random) -> Document | None:
     """A document of the source's kind about one problem; None where the problem has no place for a mistake."""
     match source.kind:
@@ -246,6 +255,8 @@ def make(source: Source, problem: Problem, rng: random.Random) -> Document | Non
             return revision(problem, rng, source.checks, source.error_classes)
         case "worked":
             return worked(problem, rng)
+        case "columns":
+            return columns(problem, rng)
         case "drill":
             return drill_document(problem, rng)
 

@@ -89,6 +89,35 @@ def _worked(step: Step) -> str:
     return said + step.line[done:]
 
 
+def operations(problem: Problem, rng: random.Random, n: int = 12) -> list[str]:
+    """`(23 + 73) [3 + 3 = 6, 7 + 2 = 9: 96] = 96`: `n` operations of the size of those in the question that have to be
+    done in columns, or of two digits where it has none.
+
+    Most of a student's mistakes are in operations of which a question has one; in rationales they are rare.
+    """
+    symbolic, definitions = partition(problem.question)
+    chains = [calculation_links(text, {}) for text in definitions.values()]
+    values = {name: int(links[-1]) for name, links in zip(definitions, chains, strict=True)}
+    found = [found.groups() for links in (*chains, equation_links(symbolic, values)) for link in links[:-1]
+             if (found := _OPERATION.search(link)) is not None]  # fmt: skip
+    hard = [each for each in found if ":" in worked_out(int(each[0]), each[1], int(each[2]))]
+    lines = []
+    while len(lines) < n:
+        # Every other line is like the last operation, which has the longest numbers.
+        left, operator, right = rng.choice(hard[-1:] if len(lines) % 2 else hard) if hard else ("10", rng.choice("+-*"), "10")
+        a, b = (_as_long(number, rng) for number in (left, right))
+        result = {"+": a + b, "-": a - b, "*": a * b}[operator]
+        lines.append(f"({a} {operator} {b}) [{worked_out(a, operator, b)}] = {result}")
+    return lines
+
+
+def _as_long(number: str, rng: random.Random) -> int:
+    """A number of the same sign and as many digits."""
+    digits = len(number.lstrip("-"))
+    drawn = rng.randrange(10 ** (digits - 1), 10**digits)
+    return -drawn if number.startswith("-") else drawn
+
+
 def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
     """Every operation of a question worked out, half of the results behind it wrong and called so.
 
