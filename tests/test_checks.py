@@ -14,7 +14,7 @@ from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
 from tripost_core.experts.checks import TASKS_WITH_CHECKS
 from tripost_core.experts.checks.columns import worked_out
-from tripost_core.experts.checks.multistep_arithmetic import drill
+from tripost_core.experts.checks.multistep_arithmetic import drill, operations
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
@@ -101,6 +101,21 @@ def test_a_drill_calls_the_wrong_results_wrong_and_goes_on_from_the_right_ones(s
         operation = re.search(r"\(-?\d+ [-+*] -?\d+\)", link)[0]
         assert (link.lstrip(". ").replace(operation, right, 1) == following) == (not wrong)
     assert len([trained for _, trained in pieces if not trained]) == said.count(" No")
+
+
+@given(st.integers(0, 10**6))
+def test_operations_of_a_question_in_columns_are_true_and_as_long(seed):
+    (problem,) = load_task("multistep_arithmetic").generate("l3-4d2", 1, seed)
+    longest = 0
+    for line in operations(problem, random.Random(seed)):
+        left, sign, right, working, result = re.fullmatch(
+            r"\((-?\d+) ([-+*]) (-?\d+)\) \[(.*)\] = (-?\d+)", line
+        ).groups()
+        assert int(result) == _SIGNS[sign](int(left), int(right))
+        assert working == worked_out(int(left), sign, int(right))
+        check_columns(working)
+        longest = max(longest, len(left), len(right))
+    assert longest > 1
 
 
 def test_half_of_the_results_in_drills_are_wrong():

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from tripost_core.config import DataConfig
 from tripost_core.errors import ConfigError
+from tripost_core.experts.checks import of_task
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.lm.corpus import (
     FEEDBACK,
+    columns,
     drill_document,
     encode,
     gold,
@@ -22,6 +24,7 @@ from tripost_core.lm.corpus import (
     pretraining_problems,
     revision,
     step_feedback,
+    worked,
 )
 from tripost_core.lm.muon import Muon, orthogonalised
 from tripost_core.lm.presets import PRESETS
@@ -313,8 +316,8 @@ def test_a_preset_that_goes_on_begins_with_its_start(name):
     for (key, mine), theirs in zip(model.state_dict().items(), start.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs), key
     documents = mix(preset.phases[0].sources, 60, "test")
-    drilled = {"drill"} if name == "arithmetic-checks" else set()
-    assert {document.kind for document in documents} == {"gold", "revision", *drilled}
+    kinds = {source.kind for phase in preset.phases for source in phase.sources}
+    assert {document.kind for document in documents} == kinds >= {"gold", "revision"}
     assert len({document.task for document in documents}) == 1
 
 
@@ -330,6 +333,29 @@ def test_a_drill_teaches_to_call_a_result_wrong_and_not_to_write_it(tokenizer):
         assert trained.count(" No.") == len(wrong)
         # A token may begin before the result (` = -`), so a sign may remain.
         assert len(document.text) - len(head) - len(trained) >= sum(len(text.lstrip("-(")) for text in wrong)
+
+
+@pytest.mark.parametrize(("task_name", "subtask"), [("multistep_arithmetic", "l3-4d2"), ("word_sorting", "4-7")])
+def test_a_worked_rationale_is_the_end_of_an_update(task_name, subtask, tokenizer):
+    task, rng = load_task(task_name), random.Random(5)
+    workings = 0
+    for problem in pretraining_problems(task_name, subtask, 20, rng):
+        document = worked(problem, rng)
+        head = f"Q: {problem.question}\nUpdated {task.answer_header}"
+        assert document.text.startswith(f"{head}\n(1) ")
+        answer = document.text.removeprefix(f"{head}\n")
+        assert of_task(task_name).without_workings(answer) == task.rationale(problem.question)
+        assert _trained_text(document, tokenizer).strip("\n") == answer
+        workings += answer != task.rationale(problem.question)
+    assert workings > 10
+
+
+def test_operations_in_columns_are_all_trained_on(tokenizer):
+    rng = random.Random(5)
+    for problem in pretraining_problems("multistep_arithmetic", "l3-4d2", 5, rng):
+        document = columns(problem, rng)
+        lines = _trained_text(document, tokenizer).strip("\n").split("\n")
+        assert len(lines) == 12 and all(re.fullmatch(r"\(\d+\) \(.*\) \[.*\] = -?\d+\.", line) for line in lines)
 
 
 def test_revisions_of_chosen_mistakes_mend_those_alone():

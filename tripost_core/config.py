@@ -148,9 +148,7 @@ class ExpertConfig(_Model):
     mistake_rate: float = Field(
         0.0, ge=0, le=1, description="script: share of judgements and repairs that are wrong on purpose"
     )
-    checks: bool = Field(
-        False, description="script: feedback and repairs show their workings (arithmetic, words)"
-    )
+    checks: bool = Field(False, description="script: feedback and repairs show their workings (arithmetic, words)")
     max_rounds: int = Field(5, ge=1, description="improvements of one attempt before it is discarded")
     model: str = Field("", description="llm: the model's name at the endpoint")
     base_url: str = Field("https://api.openai.com/v1", description="llm: of the endpoint, with /v1 where it has one")
