@@ -108,9 +108,8 @@ def test_operations_of_a_question_in_columns_are_true_and_as_long(seed):
     (problem,) = load_task("multistep_arithmetic").generate("l3-4d2", 1, seed)
     longest = 0
     for line in operations(problem, random.Random(seed)):
-        left, sign, right, working, result = re.fullmatch(
-            r"\((-?\d+) ([-+*]) (-?\d+)\) \[(.*)\] = (-?\d+)", line
-        ).groups()
+        parts = re.fullmatch(r"\((-?\d+) ([-+*]) (-?\d+)\) \[(.*)\] = (-?\d+)", line)
+        left, sign, right, working, result = parts.groups()
         assert int(result) == _SIGNS[sign](int(left), int(right))
         assert working == worked_out(int(left), sign, int(right))
         check_columns(working)

@@ -10,8 +10,8 @@ Three kinds of document, all about questions of seen subtasks that no split can 
   updated attempt. A large model has seen people revise their work; one that has not cannot even copy the lines that
   stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
 
-- `worked`: question block, the header of an update and the rationale, from some line on with the workings that an expert
-  with `checks` shows in an update.
+- `worked`: question block, the header of an update and the rationale, from some line on with the workings that an
+  expert with `checks` shows in an update.
 - `columns`: question block, the header of an update and operations of the question's size with their workings.
 - `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
   wrong. For its length it says thirty times as often that something is wrong as a revision does.

@@ -104,9 +104,8 @@ def operations(problem: Problem, rng: random.Random, n: int = 12) -> list[str]:
     lines = []
     while len(lines) < n:
         # Every other line is like the last operation, which has the longest numbers.
-        left, operator, right = (
-            rng.choice(hard[-1:] if len(lines) % 2 else hard) if hard else ("10", rng.choice("+-*"), "10")
-        )
+        drawn_from = (hard[-1:] if len(lines) % 2 else hard) or [("10", sign, "10") for sign in "+-*"]
+        left, operator, right = rng.choice(drawn_from)
         a, b = (_as_long(number, rng) for number in (left, right))
         result = {"+": a + b, "-": a - b, "*": a * b}[operator]
         lines.append(f"({a} {operator} {b}) [{worked_out(a, operator, b)}] = {result}")
