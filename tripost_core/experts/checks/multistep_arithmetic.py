@@ -101,11 +101,11 @@ def operations(problem: Problem, rng: random.Random, n: int = 12) -> list[str]:
     found = [found.groups() for links in (*chains, equation_links(symbolic, values)) for link in links[:-1]
              if (found := _OPERATION.search(link)) is not None]  # fmt: skip
     hard = [each for each in found if ":" in worked_out(int(each[0]), each[1], int(each[2]))]
-    lines = []
+    lines: list[str] = []
     while len(lines) < n:
         # Every other line is like the last operation, which has the longest numbers.
-        drawn_from = (hard[-1:] if len(lines) % 2 else hard) or [("10", sign, "10") for sign in "+-*"]
-        left, operator, right = rng.choice(drawn_from)
+        known = hard[-1:] if len(lines) % 2 else hard
+        left, operator, right = rng.choice(known) if known else ("10", rng.choice("+-*"), "10")
         a, b = (_as_long(number, rng) for number in (left, right))
         result = {"+": a + b, "-": a - b, "*": a * b}[operator]
         lines.append(f"({a} {operator} {b}) [{worked_out(a, operator, b)}] = {result}")
