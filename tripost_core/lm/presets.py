@@ -121,9 +121,11 @@ _ARITHMETIC_CHECKS = (
 _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
     Source(SORTING, "2-3", "gold", 0.10),
-    Source(SORTING, "4-7", "gold", 0.20),
-    Source(SORTING, "2-3", "revision", 0.15, checks=True, error_classes=_WORD_SLIPS),
-    Source(SORTING, "4-7", "revision", 0.40, checks=True, error_classes=_WORD_SLIPS),
+    Source(SORTING, "4-7", "gold", 0.15),
+    Source(SORTING, "2-3", "worked", 0.05),
+    Source(SORTING, "4-7", "worked", 0.20),
+    Source(SORTING, "2-3", "revision", 0.10, checks=True, error_classes=_WORD_SLIPS),
+    Source(SORTING, "4-7", "revision", 0.25, checks=True, error_classes=_WORD_SLIPS),
     Source(SORTING, "4-7", "revision", 0.15, checks=True),
 )
 
