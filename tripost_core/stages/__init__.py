@@ -49,7 +49,7 @@ class Stage(NamedTuple):
 STAGES: dict[str, Stage] = {
     "problems": Stage(1, heavy=False),
     "rationales": Stage(1, heavy=False),
-    "generate": Stage(1, heavy=True),
+    "generate": Stage(2, heavy=True),
     "gather": Stage(1, heavy=False),
     "select": Stage(1, heavy=False),
     "demonstrate": Stage(1, heavy=False),
