@@ -8,17 +8,16 @@ all rows are one batch.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from tripost_core.problems.base import Task
+from tripost_core.replay.ahead import ahead
 from tripost_core.replay.content import X_IMP, all_terminal, content_reasons, hashes
 from tripost_core.replay.lengths import TooLong
 from tripost_core.replay.split import COLUMNS, DIRECT, REPAIRED, Split, split
@@ -37,10 +36,7 @@ FILTER_REASONS = (
 Batches = Callable[[Sequence[str]], Iterable[pa.Table]]
 """These columns (as Parquet spells them) from the first row on, every time it is called."""
 
-Done = TypeVar("Done")
-
-_ROWS_AT_ONCE = 12_500
-_AHEAD = 2
+ROWS_AT_ONCE = 12_500
 _HASHES = ["hash_0", "hash_1"]
 
 
@@ -51,6 +47,7 @@ class Filtered:
     batches: Batches
     task: Task
     too_long: TooLong
+    rows_at_once: int
     num_in: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """By reason."""
@@ -63,13 +60,12 @@ class Filtered:
 
     def tables(self) -> Iterator[pa.Table]:
         """`triplets-1` in canonical order, made by two threads while the caller uses the ones before."""
-        parts: Iterable[pa.Table] = _whole_questions(self.batches(COLUMNS))
+        parts: Iterable[pa.Table] = _whole_questions(self.batches(COLUMNS), self.rows_at_once)
         if not _in_order(self.batches(("trajectory_id", "problem_id"))):
             parts = [pa.concat_tables(parts)]
-        with ThreadPoolExecutor(2) as threads:
-            for table, decisions, rounds in _ahead(threads, self._part, parts):
-                self._count(decisions, rounds)
-                yield table
+        for table, decisions, rounds in ahead(self._part, parts):
+            self._count(decisions, rounds)
+            yield table
 
     def _part(self, trajectories: pa.Table) -> tuple[pa.Table, pl.DataFrame, pl.Series]:
         triplets = split(trajectories)
@@ -90,13 +86,13 @@ class Filtered:
         self.rounds.update(dict(rounds.value_counts().iter_rows()))
 
 
-def filter_trajectories(batches: Batches, task: Task, too_long: TooLong) -> Filtered:
+def filter_trajectories(batches: Batches, task: Task, too_long: TooLong, rows_at_once: int = ROWS_AT_ONCE) -> Filtered:
     """Splits all trajectories and decides which triplets are kept (FILTER_REASONS).
 
     `batches`: tables in the order of `trajectory_id`. The result does not depend on where a batch ends, nor, but for
-    the order of its rows, on their order.
+    the order of its rows, on their order. `rows_at_once`: trajectories, and those of the last one's question.
     """
-    return Filtered(batches, task, too_long)
+    return Filtered(batches, task, too_long, rows_at_once)
 
 
 def _in_order(names: Iterable[pa.Table]) -> bool:
@@ -108,31 +104,21 @@ def _in_order(names: Iterable[pa.Table]) -> bool:
     return num_runs == questions.n_unique() and len(lengths) <= 1
 
 
-def _whole_questions(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in parts of some _ROWS_AT_ONCE, each of which ends with a question."""
+def _whole_questions(batches: Iterable[pa.Table], rows_at_once: int) -> Iterator[pa.Table]:
+    """The same rows in parts of at least `rows_at_once` (the last one may be shorter), each of which ends with a
+    question."""
     waiting: pa.Table | None = None
     for batch in batches:
         waiting = batch if waiting is None else pa.concat_tables([waiting, batch])
         questions = pl.Series(pl.from_arrow(waiting["problem_id"]))
         starts = (questions != questions.shift()).fill_null(value=True).arg_true().to_numpy()
         done = 0
-        while len(later := starts[starts >= done + _ROWS_AT_ONCE]):
+        while len(later := starts[starts >= done + rows_at_once]):
             yield waiting[done : later[0]]
             done = int(later[0])
         waiting = waiting[done:]
     if waiting is not None:
         yield waiting
-
-
-def _ahead(threads: Executor, work: Callable[[pa.Table], Done], parts: Iterable[pa.Table]) -> Iterator[Done]:
-    """`work` of every part, in order; _AHEAD of them are under way while the caller has one."""
-    under_way: deque[Future[Done]] = deque()
-    for part in parts:
-        under_way.append(threads.submit(work, part))
-        if len(under_way) > _AHEAD:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
 
 
 def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
