@@ -48,6 +48,7 @@ from tripost_core.plan import RunPlan
 from tripost_core.problems import TASKS, load_task
 from tripost_core.schemas import SCHEMAS
 from tripost_core.stages import execute
+from tripost_core.stages.generate import trajectory_id
 from tripost_core.stages.problems import problem_row
 
 SAMPLES, ROUNDS = 10, 5
@@ -114,14 +115,13 @@ def base(task_name: str, num_questions: int) -> tuple[list[Row], list[Row], floa
 def copies(base_rows: pa.Table, number: int, id_column: str) -> Iterator[pa.Table]:
     """`number` copies in canonical order, each of questions of its own: `[7] ...` and other names."""
     ids = [name.encode() for name in base_rows["problem_id"].to_pylist()]
-    samples = base_rows["sample"].to_pylist() if "sample" in base_rows.column_names else [""] * len(ids)
+    samples = base_rows["sample"].to_pylist() if "sample" in base_rows.column_names else []
 
     def name(copy: int, row: int) -> str:
         return hashlib.sha256(b"%d/%s" % (copy, ids[row])).hexdigest()[:16]
 
     def own_name(copy: int, row: int) -> str:
-        sample = str(samples[row]).encode()
-        return hashlib.sha256(b"%d/%s/%s" % (copy, ids[row], sample)).hexdigest()[:16] if sample else name(copy, row)
+        return trajectory_id(name(copy, row), 1, samples[row]) if samples else name(copy, row)
 
     order = pl.DataFrame(
         {

@@ -14,10 +14,11 @@ BATCH = 3
 
 def batches(rows, schema, size=BATCH):
     """A function that gives tables of `size` rows from the first one on, of the named columns."""
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[schema])
+    table, schema_names = pa.Table.from_pylist(list(rows), schema=SCHEMAS[schema]), SCHEMAS[schema].names
 
     def read(names=None):
-        chosen = table if names is None else table.select([name.partition(".")[0] for name in names])
+        wanted = schema_names if names is None else dict.fromkeys(name.partition(".")[0] for name in names)
+        chosen = table.select(list(wanted))
         return (chosen[start : start + size] for start in range(0, len(chosen), size))
 
     return read

@@ -1,6 +1,7 @@
 """Replay on columns is replay on plain lists (`benchmarks/plain_replay.py`), row for row."""
 
 import re
+from collections import Counter
 
 import polars as pl
 import pyarrow as pa
@@ -24,7 +25,8 @@ from tripost_core.replay.content import (
     kept_characters,
     kept_lines,
 )
-from tripost_core.replay.filter import FILTER_REASONS
+from tripost_core.replay.filter import FILTER_REASONS, filter_trajectories
+from tripost_core.replay.lengths import LengthLimit
 from tripost_core.replay.rows import terminal_feedbacks
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import Attempt, Feedback, error_feedback, terminal_feedback
@@ -160,6 +162,24 @@ def by_lists(rows, max_length):
 @given(trajectories(), st.sampled_from([60, 90, 120, 10_000]), st.integers(1, 7))
 def test_triplets_are_those_of_the_plain_lists(rows, max_length, size):
     assert filtered(rows, TASK, max_length, size=size) == by_lists(rows, max_length)
+
+
+@settings(max_examples=80, deadline=None)
+@given(trajectories(), st.sampled_from([60, 120, 10_000]), st.integers(1, 7), st.integers(1, 3))
+def test_questions_side_by_side_are_filtered_a_few_at_a_time(rows, max_length, size, rows_at_once):
+    """As `generate` names trajectories; nothing is then held but the questions at hand."""
+    rows = [{**row, "trajectory_id": f"{row['problem_id']}.{number:04}"} for number, row in enumerate(rows)]
+    ordered = sorted(rows, key=lambda row: row["trajectory_id"])
+    limit = LengthLimit(TASK, max_length, count=lambda texts: [len(text) for text in texts])
+    found = filter_trajectories(batches(ordered, "trajectories-2", size), TASK, limit, rows_at_once)
+    tables = list(found.tables())
+    triplets = [row for table in tables for row in table.to_pylist()]
+    assert triplets == by_lists(rows, max_length)
+    assert found.num_in == len(triplets) and found.kept.total() == sum(row["kept"] for row in triplets)
+    assert found.dropped == Counter(row["reason"] for row in triplets if not row["kept"])
+    assert found.rounds == Counter(row["round"] for row in rows)
+    if rows_at_once == 1:  # a table a question
+        assert len(tables) == len({row["problem_id"] for row in rows})
 
 
 def test_the_property_meets_every_reason():

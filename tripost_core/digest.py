@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from blake3 import blake3
 
 
 class RowDigest:
     """Hash of rows in canonical order, handed over in tables of any size: no file, shard or batch shows in it.
 
-    Every leaf column has its own BLAKE2b: of a flag per value whether it is there, and of the values (of strings the
+    Every leaf column has its own BLAKE3: of a flag per value whether it is there, and of the values (of strings the
     lengths and the UTF-8 bytes apart, of lists the lengths and the items); SHA-256 over the schema's name and those.
     """
 
@@ -49,15 +50,15 @@ class RowDigest:
         if not len(array):
             return
         offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[array.offset : array.offset + len(array) + 1]
-        self._feed(f"{path}#", np.diff(offsets).astype("<i4"))
+        self._feed(f"{path}#", np.diff(offsets).astype("<i4").view(np.uint8))
         if data is not None:
             self._feed(path, memoryview(data)[int(offsets[0]) : int(offsets[-1])])
 
     def _values(self, path: str, array: pa.Array) -> None:
         values = array.to_numpy(zero_copy_only=False)
-        self._feed(path, np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))))
+        self._feed(path, np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).view(np.uint8))
 
     def _feed(self, path: str, data: Any) -> None:
         if path not in self._leaves:
-            self._leaves[path] = hashlib.blake2b(digest_size=32)
+            self._leaves[path] = blake3()
         self._leaves[path].update(data)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from tripost_core.config import BalanceConfig
 from tripost_core.experts.base import Expert
 from tripost_core.problems.base import Task
+from tripost_core.replay.ahead import ahead
 from tripost_core.replay.content import CONTENT, X_IMP, X_T, hashes
 from tripost_core.replay.rows import GOLD, gold_feedback, row_table, row_texts, terminal_feedbacks
 from tripost_core.replay.split import DIRECT, REPAIRED
@@ -230,14 +231,20 @@ def _triplet_tables(
     chosen: pl.DataFrame, sources: Sequence[Columns], task: Task, said: list[pl.DataFrame]
 ) -> Iterator[pa.Table]:
     """The rows of drawn triplets; the hashes of their texts go to `said`."""
-    for (source, start), batch in _batches(sources, _TEXTS):
+
+    def made(part: tuple[tuple[int, int], pa.Table]) -> tuple[pa.Table, pl.DataFrame] | None:
+        (source, start), batch = part
         rows = _rows_in(chosen, source, start, len(batch))
         if not len(rows):
-            continue
+            return None
         texts = pl.DataFrame(pl.from_arrow(batch)).drop("kind")[rows["row"] - start]
         frame = pl.concat([rows, texts], how="horizontal")
-        said.append(_hashes(row_texts(frame, task)))
-        yield row_table(frame, task)
+        return row_table(frame, task), _hashes(row_texts(frame, task))
+
+    for of_batch in ahead(made, _batches(sources, _TEXTS)):
+        if of_batch is not None:
+            said.append(of_batch[1])
+            yield of_batch[0]
 
 
 def _gold_tables(

@@ -28,8 +28,8 @@ _ANY_ERROR = (
     r"""(?:".*" is incorrect|'.*' is incorrect)"""
 )
 _TERMINAL = r"(?i)final response is also correct"
-_NUMBERED_LINES = r"^(?:\n\((?:[0-9]+(?:\.[0-9]+)*|Final response)\) [^\n]*)*$"
-_OTHER_BLANKS = r"[\x00-\x09\x0b-\x1f]"
+_HEADER = r"\n\((?:[0-9]+(?:\.[0-9]+)*|Final response)\) "
+_UNEVEN_BLANKS = r"[\x00-\x1f]|  "
 _WINDOW = 200
 
 
@@ -64,38 +64,41 @@ def content_reasons(frame: pl.DataFrame) -> pl.Series:
 def decided(frame: pl.DataFrame) -> pl.DataFrame:
     """What can be said by expressions: `reason`, and whether it is `certain`.
 
-    An improvement for certain: all texts are ASCII; the attempt has a line with the step's header and a blank, every
-    line before it has a header; the update begins with the same lines; and of the characters that follow, blanks and
-    newlines taken out, neither side's are the beginning of the other's, so the words cannot be the same.
+    First by the characters that follow the kept lines, which is enough for most rows; what they leave open, by the
+    whole texts.
     """
     steps, known = error_steps(frame["feedback"])
-    words = (pl.col(name).str.replace_all(" ", "", literal=True).str.replace_all("\n", "", literal=True)
-             for name in ("window", "window_updated"))  # fmt: skip
+    found = _at_the_step(frame, steps, known)
+    open_rows = (~found["certain"]).arg_true()
+    if not len(open_rows):
+        return found
+    told = _by_whole_texts(frame[open_rows], steps.gather(open_rows))
+    return pl.DataFrame({name: found[name].scatter(open_rows, told[name]) for name in ("reason", "certain")})
+
+
+def _at_the_step(frame: pl.DataFrame, steps: pl.Series, known: pl.Series) -> pl.DataFrame:
+    """`decided` by a window on either text from the line that the feedback names.
+
+    An improvement for certain: all texts are ASCII; the attempt has a line with the step's header and a blank, every
+    line before it has a header; the update begins with the same lines; and of the characters that follow, neither
+    side's are the beginning of the other's. These are words with one blank or newline between two, and newlines count
+    as blanks, so where they part the words part.
+    """
     return (
-        frame.lazy()
-        .select(
-            attempt_text=pl.lit("\n") + pl.col("attempt"),
-            updated_text=pl.lit("\n") + pl.col("updated") + pl.lit("\n"),
-            same=pl.col("attempt") == pl.col("updated"),
-            ascii=_is_ascii("attempt") & _is_ascii("updated"),
-            step=steps,
-            known=known,
-        )
-        .with_columns(kept=_place_of_step())
+        _texts(frame, steps)
         .with_columns(
-            head=pl.col("attempt_text").str.head(pl.col("kept")),
-            window=pl.col("attempt_text").str.slice(pl.col("kept"), _WINDOW),
-            window_updated=pl.col("updated_text").str.slice(pl.col("kept"), _WINDOW),
+            same=pl.col("attempt") == pl.col("updated"),
+            known=known,
+            window=_as_blanks("attempt_text", pl.col("kept")),
+            window_updated=_as_blanks("updated_text", pl.col("kept")),
         )
-        .with_columns(**dict(zip(("words", "words_updated"), words, strict=True)))
         .select(
-            improvement=pl.col("ascii")
-            & pl.col("head").str.contains(_NUMBERED_LINES)
-            & pl.col("updated_text").str.starts_with(pl.col("head") + pl.lit("\n"))
-            & ~pl.col("window").str.contains(_OTHER_BLANKS)
-            & ~pl.col("window_updated").str.contains(_OTHER_BLANKS)
-            & ~pl.col("words").str.starts_with(pl.col("words_updated"))
-            & ~pl.col("words_updated").str.starts_with(pl.col("words")),
+            improvement=pl.col("usual")
+            & _begins_alike()
+            & ~pl.col("window").str.contains(_UNEVEN_BLANKS)
+            & ~pl.col("window_updated").str.contains(_UNEVEN_BLANKS)
+            & ~pl.col("window").str.starts_with(pl.col("window_updated"))
+            & ~pl.col("window_updated").str.starts_with(pl.col("window")),
             unparsable=pl.col("known") & pl.col("step").is_null(),
             same=pl.col("known") & pl.col("step").is_not_null() & pl.col("same"),
         )
@@ -105,6 +108,63 @@ def decided(frame: pl.DataFrame) -> pl.DataFrame:
         )
         .collect()
     )
+
+
+def _by_whole_texts(frame: pl.DataFrame, steps: pl.Series) -> pl.DataFrame:
+    """`decided` for rows of which all that is unusual is where, or whether, their words differ, or that a line before
+    the step was touched."""
+    words = [_as_blanks(name).str.strip_chars(" ") for name in ("attempt", "updated")]
+    return (
+        _texts(frame, steps)
+        .with_columns(**dict(zip(("words", "words_updated"), words, strict=True)))
+        .select(
+            certain=(
+                pl.col("usual")
+                & ~pl.col("words").str.contains(_UNEVEN_BLANKS)
+                & ~pl.col("words_updated").str.contains(_UNEVEN_BLANKS)
+            ).fill_null(value=False),
+            reason=pl.when(pl.col("words") == pl.col("words_updated"))
+            .then(pl.lit("no_difference"))
+            .when(~_begins_alike())
+            .then(pl.lit("prefix_changed")),
+        )
+        .select(reason=pl.when("certain").then("reason"), certain="certain")
+        .collect()
+    )
+
+
+def _texts(frame: pl.DataFrame, steps: pl.Series) -> pl.LazyFrame:
+    """The texts between newlines; `kept`, where the step's line begins; `head`, what stands before it; `usual`:
+    everything is ASCII, there is such a line, and every line before it has a header."""
+    return (
+        frame.lazy()
+        .select(
+            "attempt",
+            "updated",
+            attempt_text=pl.lit("\n") + pl.col("attempt"),
+            updated_text=pl.lit("\n") + pl.col("updated") + pl.lit("\n"),
+            ascii=_is_ascii("attempt") & _is_ascii("updated"),
+            step=steps,
+        )
+        .with_columns(kept=_place_of_step())
+        .with_columns(head=pl.col("attempt_text").str.head(pl.col("kept")))
+        .with_columns(usual=pl.col("ascii") & _is_numbered("head"))
+    )
+
+
+def _begins_alike() -> pl.Expr:
+    return pl.col("updated_text").str.starts_with(pl.col("head") + pl.lit("\n"))
+
+
+def _as_blanks(column: str, start: pl.Expr | None = None) -> pl.Expr:
+    """The text, or a window on it, with a blank for every newline."""
+    text = pl.col(column) if start is None else pl.col(column).str.slice(start, _WINDOW)
+    return text.str.replace_all("\n", " ", literal=True)
+
+
+def _is_numbered(column: str) -> pl.Expr:
+    """Whether every line has a header; of text that begins with the newline of its first line, or is empty."""
+    return pl.col(column).str.count_matches(_HEADER) == pl.col(column).str.count_matches("\n", literal=True)
 
 
 def error_steps(feedbacks: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -129,10 +189,8 @@ def kept_characters(frame: pl.DataFrame) -> pl.Series:
         frame.lazy()
         .select(attempt_text=pl.lit("\n") + pl.col("attempt"), ascii=_is_ascii("attempt"), step=steps)
         .with_columns(kept=_place_of_step())
-        .with_columns(
-            usual=pl.col("ascii")
-            & pl.col("attempt_text").str.head(pl.col("kept")).str.contains(_NUMBERED_LINES).fill_null(value=False)
-        )
+        .with_columns(head=pl.col("attempt_text").str.head(pl.col("kept")))
+        .with_columns(usual=(pl.col("ascii") & _is_numbered("head")).fill_null(value=False))
         .select(kept=pl.when("usual").then("kept"))
         .collect()["kept"]
     )

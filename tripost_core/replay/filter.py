@@ -1,26 +1,26 @@
 """Filter (paper section 2.3): which triplets are trained on, and why the others are not.
 
-Two passes over the trajectories, a batch of them at a time. The first decides: every condition on a triplet alone, then
-the duplicates among those that pass, for which 128 bits of every content are enough. The second writes the triplets
-with what was decided. The texts of one batch are in memory, never those of the buffer.
+The trajectories of a question lie side by side, so all that the filter compares is in one batch: every batch is split,
+decided and written, and nothing of it is kept but the counts. Of equal triplets only one is looked at; 128 bits of
+every content are enough to find them. In buffers of another order (runs that began when trajectories had other names)
+all rows are one batch.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from tripost_core.problems.base import Task
-from tripost_core.replay.content import CONTENT, all_terminal, content_reasons, hashes
+from tripost_core.replay.ahead import ahead
+from tripost_core.replay.content import X_IMP, all_terminal, content_reasons, hashes
 from tripost_core.replay.lengths import TooLong
-from tripost_core.replay.split import DIRECT, Split, split
-from tripost_core.schemas import SCHEMAS
+from tripost_core.replay.split import COLUMNS, DIRECT, REPAIRED, Split, split
 
 FILTER_REASONS = (
     "final_answer_wrong",  # (a) the last attempt does not reach the right answer
@@ -33,67 +33,96 @@ FILTER_REASONS = (
 )
 """Why a triplet is dropped, in the order of the checks; before them `discarded_...`, the trajectory's own reason."""
 
-Batches = Callable[[], Iterable[pa.Table]]
-"""Begins at the first row every time it is called."""
+Batches = Callable[[Sequence[str]], Iterable[pa.Table]]
+"""These columns (as Parquet spells them) from the first row on, every time it is called."""
+
+ROWS_AT_ONCE = 12_500
+_HASHES = ["hash_0", "hash_1"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Filtered:
-    """The triplets of `batches` and what was decided of each."""
+    """The triplets of some trajectories; the counts are complete when `tables` has come to its end."""
 
     batches: Batches
-    decisions: pl.DataFrame
-    """A row a triplet, in order: `triplet_id`, `kept`, `reason`, `is_last` (x_T), `direct`, `error_class` of a kept
-    x_imp."""
-    rounds: Counter[int]
+    task: Task
+    too_long: TooLong
+    rows_at_once: int
+    num_in: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    kept: Counter[str] = field(default_factory=Counter)
+    """`x_imp`, `direct`, `repaired`."""
+    error_classes: Counter[str] = field(default_factory=Counter)
+    """Of kept x_imp."""
+    rounds: Counter[int] = field(default_factory=Counter)
     """Trajectories by improvements needed."""
 
     def tables(self) -> Iterator[pa.Table]:
-        """`triplets-1` in canonical order."""
-        if self.decisions["triplet_id"].is_sorted():
-            yield from self._tables()
-        else:  # ids of which one begins with another; the ids of a run all have the same length
-            yield pa.concat_tables(self._tables()).sort_by("triplet_id")
+        """`triplets-1` in canonical order, made by two threads while the caller uses the ones before."""
+        parts: Iterable[pa.Table] = _whole_questions(self.batches(COLUMNS), self.rows_at_once)
+        if not _in_order(self.batches(("trajectory_id", "problem_id"))):
+            parts = [pa.concat_tables(parts)]
+        for table, decisions, rounds in ahead(self._part, parts):
+            self._count(decisions, rounds)
+            yield table
 
-    def _tables(self) -> Iterator[pa.Table]:
-        start = 0
-        for batch in self.batches():
-            triplets = split(batch)
-            yield triplets.table(self.decisions["reason"][start : start + len(triplets)])
-            start += len(triplets)
+    def _part(self, trajectories: pa.Table) -> tuple[pa.Table, pl.DataFrame, pl.Series]:
+        triplets = split(trajectories)
+        decisions = _decide(triplets, self.task, self.too_long)
+        table = triplets.table(decisions["reason"])
+        if not decisions["triplet_id"].is_sorted():  # ids of which one begins with another
+            table = table.sort_by("triplet_id")
+        return table, decisions, pl.Series(pl.from_arrow(trajectories["round"]))
+
+    def _count(self, decisions: pl.DataFrame, rounds: pl.Series) -> None:
+        dropped, kept = decisions.filter(pl.col("reason").is_not_null()), decisions.filter(pl.col("reason").is_null())
+        improvements, num_direct = kept.filter(~pl.col("is_last")), int(kept["direct"].sum())
+        self.num_in += len(decisions)
+        self.dropped.update(dict(dropped["reason"].value_counts().iter_rows()))
+        self.kept.update({X_IMP: len(improvements), DIRECT: num_direct})
+        self.kept[REPAIRED] += len(kept) - len(improvements) - num_direct
+        self.error_classes.update(dict(improvements["error_class"].fill_null("unnamed").value_counts().iter_rows()))
+        self.rounds.update(dict(rounds.value_counts().iter_rows()))
 
 
-def filter_trajectories(batches: Batches, task: Task, too_long: TooLong) -> Filtered:
+def filter_trajectories(batches: Batches, task: Task, too_long: TooLong, rows_at_once: int = ROWS_AT_ONCE) -> Filtered:
     """Splits all trajectories and decides which triplets are kept (FILTER_REASONS).
 
-    `batches`: tables with the columns of `split.COLUMNS`, in the order of `trajectory_id`. The result does not depend
-    on where a batch ends, nor, but for the order of its rows, on their order.
+    `batches`: tables in the order of `trajectory_id`. The result does not depend on where a batch ends, nor, but for
+    the order of its rows, on their order. `rows_at_once`: trajectories, and those of the last one's question.
     """
-    rounds: Counter[int] = Counter()
-    decided: list[pl.DataFrame] = []
+    return Filtered(batches, task, too_long, rows_at_once)
 
-    def decide(part: pa.Table) -> pl.DataFrame:
-        return _decide(split(part), task, too_long)
 
-    with ThreadPoolExecutor(2) as threads:
-        for batch in batches():
-            rounds.update(batch["round"].to_pylist())
-            middle = len(batch) // 2
-            decided += threads.map(decide, [batch[:middle], batch[middle:]])
-    decisions = pl.concat(decided) if decided else decide(SCHEMAS["trajectories-2"].empty_table())
-    decisions = decisions.with_columns(reason=_with_duplicates(decisions))
-    kept = pl.col("reason").is_null()
-    return Filtered(
-        batches,
-        decisions.select(
-            "triplet_id", "reason", "is_last", "direct", error_class=pl.when(kept).then("error_class"), kept=kept
-        ),
-        rounds,
-    )
+def _in_order(names: Iterable[pa.Table]) -> bool:
+    """Whether every question's trajectories lie side by side, and names in order give triplets in order."""
+    rows = [pl.DataFrame(pl.from_arrow(batch)) for batch in names]
+    questions = pl.concat([batch["problem_id"] for batch in rows]) if rows else pl.Series([], dtype=pl.String)
+    num_runs = int((questions != questions.shift()).fill_null(value=True).sum())
+    lengths = {length for batch in rows for length in batch["trajectory_id"].str.len_bytes().unique()}
+    return num_runs == questions.n_unique() and len(lengths) <= 1
+
+
+def _whole_questions(batches: Iterable[pa.Table], rows_at_once: int) -> Iterator[pa.Table]:
+    """The same rows in parts of at least `rows_at_once` (the last one may be shorter), each of which ends with a
+    question."""
+    waiting: pa.Table | None = None
+    for batch in batches:
+        waiting = batch if waiting is None else pa.concat_tables([waiting, batch])
+        questions = pl.Series(pl.from_arrow(waiting["problem_id"]))
+        starts = (questions != questions.shift()).fill_null(value=True).arg_true().to_numpy()
+        done = 0
+        while len(later := starts[starts >= done + rows_at_once]):
+            yield waiting[done : later[0]]
+            done = int(later[0])
+        waiting = waiting[done:]
+    if waiting is not None:
+        yield waiting
 
 
 def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
-    """Every condition but that on duplicates; content hashes where all are met."""
+    """A row a triplet: `triplet_id`, `reason` (null: kept), `is_last` (x_T), `direct`, `iteration`, `error_class`."""
     reason_X = triplets.discard_reasons()
     candidates_X = reason_X.is_null().to_numpy() & (triplets.num_turns_X > 0)
     wrong_X = candidates_X.copy()
@@ -115,8 +144,19 @@ def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
             else pl.Series([None] * len(triplets), dtype=pl.String),
         }
     )
-    passed_R = decisions["reason"].is_null().arg_true().to_numpy()
-    content = _contents(triplets, passed_R, task)
+    passed_R = decisions["reason"].is_null().arg_true()
+    if not len(passed_R):
+        return decisions
+    passed = pl.concat([decisions[passed_R], _content_hashes(triplets, passed_R.to_numpy())], how="horizontal")
+    one_of_each = passed.select(pl.struct(_HASHES).is_first_distinct()).to_series().arg_true()
+    different = _contents(triplets, passed_R.gather(one_of_each).to_numpy(), task)
+    told = passed[one_of_each].select(_HASHES).with_columns(reason=_reasons(different, too_long))
+    passed = passed.drop("reason").join(told, on=_HASHES, how="left", maintain_order="left")
+    return decisions.with_columns(reason=decisions["reason"].scatter(passed_R, _with_duplicates(passed)))
+
+
+def _reasons(content: pl.DataFrame, too_long: TooLong) -> pl.Series:
+    """Every condition on a triplet alone, for rows of `_contents`."""
     reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(content))
     improvements = (~content["is_last"]).arg_true()
     if len(improvements):
@@ -127,32 +167,44 @@ def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
     reasons = content.select(
         pl.when(reasons.is_null() & ~pl.col("consistent")).then(pl.lit("inconsistent_final")).otherwise(reasons)
     ).to_series()
-    content = content.with_columns(**hashes(pl.struct(CONTENT)))
     fitting = reasons.is_null().arg_true()
     over = too_long(content[fitting])
-    if over.any():
-        reasons = reasons.scatter(fitting.filter(over), "too_long")
-    null = pl.Series([None], dtype=pl.UInt64).new_from_index(0, len(decisions))
-    return decisions.with_columns(
-        reason=decisions["reason"].scatter(passed_R, reasons) if len(passed_R) else decisions["reason"],
-        **{name: null.scatter(passed_R, content[name]) if len(passed_R) else null for name in ("hash_0", "hash_1")},
-    )
+    return reasons.scatter(fitting.filter(over), "too_long") if over.any() else reasons
+
+
+def _content_hashes(triplets: Split, rows_R: np.ndarray) -> pl.DataFrame:
+    """128 bits of CONTENT of some triplets of correct trajectories; every text is read once, whatever it is part of."""
+    row, is_last = triplets.row_of_turn_R[rows_R], triplets.is_last_R[rows_R]
+    problems = pl.DataFrame({"problem_id": pl.Series(pl.from_arrow(triplets.trajectories["problem_id"]))})
+    found = []
+    of_problem = problems.select(**hashes(pl.col("problem_id")))
+    of_attempt = triplets.turns_T.select(**hashes(pl.col("attempt")))
+    of_feedback = triplets.turns_T.select(**hashes(pl.col("feedback")))
+    for name in _HASHES:
+        parts = pl.DataFrame(
+            {
+                "problem": of_problem[name].gather(triplets.trajectory_R[rows_R]),
+                "attempt": of_attempt[name].gather(row),
+                "feedback": of_feedback[name].gather(row),
+                "ends_with": of_attempt[name].gather(np.where(is_last, row, row + 1)),
+                "is_last": is_last,
+            }
+        )
+        found.append(parts.select(hashes(pl.struct(pl.all()))[name].alias(name)))
+    return pl.concat(found, how="horizontal")
 
 
 def _contents(triplets: Split, rows_R: np.ndarray, task: Task) -> pl.DataFrame:
-    """What the conditions read, for some triplets of correct trajectories: CONTENT, `question`, `is_last`, and
-    `consistent` of the attempt that the triplet ends with."""
+    """What the conditions read, for some triplets of correct trajectories: `question`, `attempt`, `feedback`,
+    `updated`, `is_last`, and `consistent` of the attempt that the triplet ends with."""
     trajectory, is_last = triplets.trajectory_R[rows_R], triplets.is_last_R[rows_R]
     row = triplets.row_of_turn_R[rows_R]
     ends = np.where(is_last, row, row + 1)
-    text = {name: pl.Series(name, pl.from_arrow(triplets.trajectories[name])) for name in ("problem_id", "question")}
     turns = triplets.turns_T
     frame = pl.DataFrame(
         {
-            "kind": is_last,
             "is_last": is_last,
-            "problem_id": text["problem_id"].gather(trajectory),
-            "question": text["question"].gather(trajectory),
+            "question": pl.Series(pl.from_arrow(triplets.trajectories["question"])).gather(trajectory),
             "attempt": turns["attempt"].gather(row),
             "feedback": turns["feedback"].gather(row),
             "ends_with": turns["attempt"].gather(ends),
@@ -180,28 +232,15 @@ def _right(triplets: Split, rows_X: np.ndarray, task: Task) -> np.ndarray:
     return right.to_numpy().astype(bool)
 
 
-def _with_duplicates(decisions: pl.DataFrame) -> pl.Series:
+def _with_duplicates(passed: pl.DataFrame) -> pl.Series:
     """The reasons, `duplicate` for all but one of equal triplets: of these the oldest stays, and the student's own
     answer before the same one by an expert."""
     same = (
-        decisions.with_row_index("row")
+        passed.with_row_index("row")
         .filter(pl.col("reason").is_null())
-        .filter(pl.struct("hash_0", "hash_1").is_duplicated())
+        .filter(pl.struct(_HASHES).is_duplicated())
         .with_columns(repaired=pl.col("is_last") & ~pl.col("direct"))
         .sort("iteration", "repaired", "triplet_id")
     )
-    spare = same.filter(~pl.struct("hash_0", "hash_1").is_first_distinct())["row"]
-    return decisions["reason"].scatter(spare, "duplicate") if len(spare) else decisions["reason"]
-
-
-def counts(filtered: Filtered) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """(dropped by reason, kept by `x_imp`, `direct`, `repaired`, kept x_imp by class of error)."""
-    decisions = filtered.decisions
-    dropped = Counter(dict(decisions.filter(~pl.col("kept"))["reason"].value_counts().iter_rows()))
-    kept = decisions.filter("kept")
-    improvements = kept.filter(~pl.col("is_last"))
-    num_direct = int(kept["direct"].sum())
-    num = Counter(x_imp=len(improvements), repaired=len(kept) - len(improvements) - num_direct)
-    num[DIRECT] = num_direct
-    classes = Counter(dict(improvements["error_class"].fill_null("unnamed").value_counts().iter_rows()))
-    return dropped, num, classes
+    spare = same.filter(~pl.struct(_HASHES).is_first_distinct())["row"]
+    return passed["reason"].scatter(spare, "duplicate") if len(spare) else passed["reason"]

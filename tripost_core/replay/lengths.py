@@ -1,18 +1,20 @@
 """Which triplets are longer than the student's limit, without tokenizing those that cannot be.
 
-A tokenizer on bytes makes at most one token of a byte, which settles short rows. What is left is counted: by two
-expressions where the tokenizer is of the built-in kind (`lm.tokenizer`), by the tokenizer itself elsewhere. Equal
-triplets are counted once. The decision is that of `lm.encode.row_lengths_tokens` for every row.
+A tokenizer on bytes makes at most one token of a byte, which settles short rows. Of what is left, where the tokenizer
+is of the built-in kind (`lm.tokenizer`), the lines of both attempts are counted, each line of a question once: the
+samples of a question have most of them in common. Only rows that this does not settle are counted as a whole, by two
+expressions or, elsewhere, by the tokenizer itself. The decision is that of `lm.encode.row_lengths_tokens` for every
+row.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from tripost_core.problems.base import Task
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TooLong = Callable[[pl.DataFrame], pl.Series]
-"""Of the triplets of a frame (`question`, `attempt`, `feedback`, `updated`, `hash_0`, `hash_1`): whether each is over
-the limit."""
+"""Of the triplets of a frame (`question`, `attempt`, `feedback`, `updated`): whether each is over the limit."""
 
 _STAND_IN = "\x01"
 """One byte, so one token, that is no part of any phrase: in the place of a header that is one token itself."""
+_BETWEEN = "\x02"
 
 
 @dataclass
@@ -40,31 +42,61 @@ class LengthLimit:
     bound: str = "none"
     """Whether a text has no more tokens than bytes: `all` texts, `ascii` ones, or `none` for certain."""
     header_is_token: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _known: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(
-            schema={"hash_0": pl.UInt64, "hash_1": pl.UInt64, "over": pl.Boolean},
-        )
-    )
+    breaks: tuple[str, ...] | None = None
+    """A text can be counted line by line unless one of them begins so; None: it never can."""
 
     def __call__(self, frame: pl.DataFrame) -> pl.Series:
-        keys = ["hash_0", "hash_1"]
-        unsure = frame.with_columns(unsure=self._unsure())["unsure"].fill_null(value=True).arg_true()
         over = pl.Series("over", [False]).new_from_index(0, len(frame))
+        unsure = frame.with_columns(unsure=self._unsure())["unsure"].fill_null(value=True).arg_true()
+        if self.header_is_token and self.breaks is not None and len(unsure):
+            unsure = unsure.filter(self._over_by_lines(frame[unsure]))
         if not len(unsure):
             return over
-        rows = frame[unsure]
-        with self._lock:
-            known = self._known
-        new = rows.unique(keys, maintain_order=True).join(known, on=keys, how="anti")
-        if len(new):
-            lengths = pl.Series(self.count(new.select(self._text())["text"]), dtype=pl.Int64)
-            told = new.select(keys).with_columns(over=lengths + self.extra_tokens > self.max_length_tokens)
-            known = pl.concat([known, told])
-            with self._lock:  # what two threads have counted at once stands there twice
-                self._known = pl.concat([self._known, told]).unique(keys, maintain_order=True)
-        found = rows.select(keys).join(known, on=keys, how="left", maintain_order="left")["over"]
-        return over.scatter(unsure, found)
+        lengths = pl.Series(self.count(frame[unsure].select(self._text())["text"]), dtype=pl.Int64)
+        return over.scatter(unsure, lengths + self.extra_tokens > self.max_length_tokens)
+
+    def _over_by_lines(self, frame: pl.DataFrame) -> pl.Series:
+        """Whether a row can be over the limit: lines of attempts counted, a token for every byte of the rest.
+
+        The tokens of the pieces are those of the whole, because no phrase goes across a piece's beginning: the headers
+        are tokens themselves, and every other piece begins with a newline that only `breaks` could join to it.
+        """
+        texts = pl.concat([frame["attempt"], frame["updated"]])
+        tokens = self._by_lines(pl.DataFrame({"text": texts, "question": pl.concat([frame["question"].hash()] * 2)}))
+        counted = frame.select(pl.col("question", "feedback").str.len_bytes().cast(pl.Int64)).sum_horizontal()
+        counted += tokens[: len(frame)] + tokens[len(frame) :].fill_null(0)
+        fixed = len(f"Q: {_STAND_IN}\nFeedback: {_STAND_IN}") + self.extra_tokens
+        return (counted + fixed > self.max_length_tokens).fill_null(value=True)
+
+    def _by_lines(self, texts: pl.DataFrame) -> pl.Series:
+        """Tokens of each `text` with a newline in front; one with a break is put at more than the limit.
+
+        Equal lines are looked for among those of the same `question` only, because elsewhere there are hardly any. Two
+        of a batch's lines have the same 64 bits once in 10^8 batches, and then it still has to be a matter of a few
+        tokens.
+        """
+        texts = texts.with_columns(key=pl.col("text").hash() ^ pl.col("question"))
+        different = texts.unique("key", maintain_order=True).drop_nulls("text")
+        split = different["text"].str.split("\n")
+        num_lines = split.list.len()
+        lines = pl.DataFrame(
+            {"line": split.explode(), "question": different["question"].repeat_by(num_lines).explode()}
+        )
+        lines = lines.select("line", key=pl.col("line").hash() ^ pl.col("question"))
+        known = lines.unique("key", maintain_order=True).with_columns(counted=pl.lit("\n") + pl.col("line"))
+        breaks = [pl.col("line").str.starts_with(each) for each in self.breaks or ()]
+        known = known.with_columns(tokens=pl.Series(self.count(known["counted"]), dtype=pl.Int64)).select(
+            "key",
+            tokens=pl.when(pl.any_horizontal(pl.lit(False), *breaks))
+            .then(self.max_length_tokens + 1)
+            .otherwise("tokens"),
+        )
+        tokens = lines.select("key").join(known, on="key", how="left", maintain_order="left")["tokens"].to_numpy()
+        ends = np.cumsum(num_lines.to_numpy().astype(np.int64))
+        up_to = np.concatenate([[0], np.cumsum(tokens)])
+        sums = pl.Series(up_to[ends] - up_to[ends - num_lines.to_numpy()], dtype=pl.Int64)
+        told = different.select("key", tokens=sums)
+        return texts.select("key").join(told, on="key", how="left", maintain_order="left")["tokens"]
 
     def _pieces(self) -> tuple[str, str]:
         """The two headers, each from the newline in front of it."""
@@ -106,7 +138,8 @@ def length_limit(tokenizer: PreTrainedTokenizerBase, task: Task, max_length_toke
         header = _is_isolated(f"\n{task.answer_header}", phrases) and _is_isolated(
             f"\nUpdated {task.answer_header}", phrases
         )
-        return LengthLimit(task, max_length_tokens, lambda texts: count_builtin(texts, phrases), extra, "all", header)
+        counted = lambda texts: count_builtin(texts, phrases)  # noqa: E731
+        return LengthLimit(task, max_length_tokens, counted, extra, "all", header, breaks_of(phrases))
     return LengthLimit(
         task,
         max_length_tokens,
@@ -163,8 +196,20 @@ def count_builtin(texts: pl.Series, phrases: dict[str, bool]) -> list[int]:
     digits."""
     patterns = sorted(phrases, key=len, reverse=True)  # of several at one place the first of the list is taken
     instead = [_STAND_IN if phrases[phrase] else phrase for phrase in patterns]
-    cut = texts.str.replace_many(patterns, instead, leftmost=True)
+    # In one piece with a byte between two texts: to begin with a text costs as much as a hundred bytes of it.
+    cut = texts.str.join(_BETWEEN).str.replace_many(patterns, instead, leftmost=True).str.split(_BETWEEN).explode()
+    if len(cut) != len(texts) or any(_BETWEEN in phrase for phrase in phrases):  # the byte stands in a text
+        cut = texts.str.replace_many(patterns, instead, leftmost=True)
     return (cut.str.len_bytes().cast(pl.Int64) - cut.str.count_matches(r"[0-9]{2}").cast(pl.Int64)).to_list()
+
+
+def breaks_of(phrases: Iterable[str]) -> tuple[str, ...] | None:
+    """What follows a newline inside a phrase: where no line begins so, no phrase goes from one line into the next.
+    None where the feedback's line does, or every line may."""
+    found = {phrase[at:].split("\n")[1] for phrase in phrases for at in range(1, len(phrase)) if phrase[at] == "\n"}
+    if any(each.startswith("Feedback: ") or "Feedback: ".startswith(each) for each in found):
+        return None
+    return tuple(sorted(found))
 
 
 def _is_isolated(header: str, phrases: dict[str, bool]) -> bool:

@@ -27,7 +27,7 @@ ROLES = ("prompt", "attempt", "mistake", "feedback", "improvement")
 GOLD = "gold"
 
 _LAST_STEP = (
-    r"^(?s:.*\n)?\(([0-9]+(?:\.[0-9]+)*)\)(?: [^\n]*)?(?:\n\(Final response\)(?: [^\n]*)?)?$"  # the last but the final
+    r"(?:^|\n)\(([0-9]+(?:\.[0-9]+)*)\)(?: [^\n]*)?(?:\n\(Final response\)(?: [^\n]*)?)?$"  # the last but the final
 )
 
 

@@ -7,6 +7,7 @@ number of turns and the status alone, and their texts are gathered when they are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -55,7 +56,7 @@ class Split:
         """Row in `turns_T`; where the trajectory has no turn at all, that of nobody's."""
         return self.start_X[self.trajectory_R] + self.turn_R
 
-    @property
+    @cached_property
     def ids(self) -> pl.Series:
         """`triplet_id`: trajectory and turn, since no turn gives two triplets."""
         frame = pl.DataFrame({"trajectory": self._column("trajectory_id"), "turn": self.turn_R})

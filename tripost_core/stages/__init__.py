@@ -49,7 +49,7 @@ class Stage(NamedTuple):
 STAGES: dict[str, Stage] = {
     "problems": Stage(1, heavy=False),
     "rationales": Stage(1, heavy=False),
-    "generate": Stage(1, heavy=True),
+    "generate": Stage(2, heavy=True),
     "gather": Stage(1, heavy=False),
     "select": Stage(1, heavy=False),
     "demonstrate": Stage(1, heavy=False),
@@ -134,7 +134,8 @@ class StageResult:
 
     schema: str = ""
     rows: list[Row] | Iterator[pa.Table] = field(default_factory=list)
-    """Dictionaries in any order, or tables in canonical order, which are made while they are written."""
+    """Dictionaries in any order, or tables in canonical order, which are made while they are written; what follows is
+    read when they are."""
     side_rows: list[Row] = field(default_factory=list)
     checkpoint: Path | None = None
     num_in: int = 0

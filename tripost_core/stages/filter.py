@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tripost_core.buffers import read_batches
 from tripost_core.config import FilterConfig
 from tripost_core.errors import ModelError
 from tripost_core.problems import load_task
 from tripost_core.replay.content import X_IMP
-from tripost_core.replay.filter import counts, filter_trajectories
+from tripost_core.replay.filter import filter_trajectories
 from tripost_core.replay.lengths import length_limit
-from tripost_core.replay.split import COLUMNS, DIRECT, REPAIRED
+from tripost_core.replay.split import DIRECT, REPAIRED
 from tripost_core.stages import StageContext, StageResult, local_checkpoint
 
 
@@ -26,24 +29,24 @@ def run(context: StageContext) -> StageResult:
     config = FilterConfig.model_validate(context.config)
     limit = length_limit(_tokenizer(local_checkpoint(context.inputs["student"])), task, config.max_length_tokens)
     trajectories = context.inputs["trajectories"]
-    filtered = filter_trajectories(lambda: read_batches(trajectories, COLUMNS), task, limit)
-    dropped, kept, classes = counts(filtered)
-    num_in = len(filtered.decisions)
-    context.progress("filter", num_in, num_in)
-    return StageResult(
-        schema="triplets-1",
-        rows=filtered.tables(),
-        num_in=num_in,
-        num_kept=kept.total(),
-        dropped=dict(dropped),
-        metrics={
-            "num_improvements": kept[X_IMP],
-            "num_direct": kept[DIRECT],
-            "num_repaired": kept[REPAIRED],
-            "error_classes": dict(sorted(classes.items())),
+    filtered = filter_trajectories(lambda names: read_batches(trajectories, names), task, limit)
+    result = StageResult(schema="triplets-1")
+
+    def rows() -> Iterator[pa.Table]:
+        yield from filtered.tables()
+        context.progress("filter", filtered.num_in, filtered.num_in)
+        result.num_in, result.num_kept = filtered.num_in, filtered.kept.total()  # counted while they are written
+        result.dropped = dict(filtered.dropped)
+        result.metrics = {
+            "num_improvements": filtered.kept[X_IMP],
+            "num_direct": filtered.kept[DIRECT],
+            "num_repaired": filtered.kept[REPAIRED],
+            "error_classes": dict(sorted(filtered.error_classes.items())),
             "rounds": {str(n): count for n, count in sorted(filtered.rounds.items())},
-        },
-    )
+        }
+
+    result.rows = rows()
+    return result
 
 
 def _tokenizer(directory: Path) -> Any:

@@ -48,7 +48,7 @@ def run(context: StageContext) -> StageResult:
         known.add((problem["problem_id"], trajectory.turns))
         rows.append(
             {
-                "trajectory_id": _hash(problem["problem_id"], iteration, number)[:16],
+                "trajectory_id": trajectory_id(problem["problem_id"], iteration, number),
                 **{name: problem[name] for name in PROBLEM_COLUMNS},
                 "iteration": iteration,
                 "sample": number,
@@ -76,6 +76,12 @@ def run(context: StageContext) -> StageResult:
             "num_truncated": sum(trajectory.truncated for trajectory in written),
         },
     )
+
+
+def trajectory_id(problem_id: str, iteration: int, number: int) -> str:
+    """The question first, so that its samples lie side by side in the buffer: what they have in common is written,
+    read and looked at in one place."""
+    return f"{problem_id}.{iteration:03}.{number:04}"
 
 
 def sample_seed(run_seed: int, iteration: int, problem_id: str, number: int) -> int:
