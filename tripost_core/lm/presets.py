@@ -106,14 +106,14 @@ def _going_on(sources: tuple[Source, ...], steps: int) -> tuple[Phase, ...]:
 
 
 _ARITHMETIC_CHECKS = (
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.05, 3),
-    Source(ARITHMETIC, "l3-4d2", "gold", 0.05, 4),
-    Source(ARITHMETIC, "l3-4d2", "columns", 0.12, 3),
-    Source(ARITHMETIC, "l3-4d2", "columns", 0.12, 4),
-    Source(ARITHMETIC, "l3-4d2", "drill", 0.13, 3),
-    Source(ARITHMETIC, "l3-4d2", "drill", 0.13, 4),
-    Source(ARITHMETIC, "l3-4d2", "worked", 0.06, 3),
-    Source(ARITHMETIC, "l3-4d2", "worked", 0.06, 4),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.07, 3),
+    Source(ARITHMETIC, "l3-4d2", "gold", 0.07, 4),
+    Source(ARITHMETIC, "l3-4d2", "columns", 0.07, 3),
+    Source(ARITHMETIC, "l3-4d2", "columns", 0.07, 4),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.09, 3),
+    Source(ARITHMETIC, "l3-4d2", "drill", 0.09, 4),
+    Source(ARITHMETIC, "l3-4d2", "worked", 0.13, 3),
+    Source(ARITHMETIC, "l3-4d2", "worked", 0.13, 4),
     # Most mistakes of small students are of few kinds (claim 11 of the paper); of all kinds, each would be too rare.
     Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 3, checks=True, error_classes=("calculation", "algebraic")),
     Source(ARITHMETIC, "l3-4d2", "revision", 0.14, 4, checks=True, error_classes=("calculation", "algebraic")),
