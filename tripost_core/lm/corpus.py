@@ -1,6 +1,6 @@
-"""What the built-in student is pretrained on: gold rationales, and judgements of single steps.
+"""What the built-in student is pretrained on: gold rationales, judgements, revisions and what these are made of.
 
-Three kinds of document, all about questions of seen subtasks that no split can hold (`problems.partition`):
+Six kinds of document, all about questions of seen subtasks that no split can hold (`problems.partition`):
 
 - `gold`: question block, answer header, the scripted rationale.
 - `step_feedback`: question block, answer header, the steps up to one step, and a feedback line that judges that step
@@ -9,7 +9,6 @@ Three kinds of document, all about questions of seen subtasks that no split can 
 - `revision`: question block, answer header, a whole attempt, its feedback and, where that names a planted mistake, the
   updated attempt. A large model has seen people revise their work; one that has not cannot even copy the lines that
   stay (docs/log.md, 2026-11-21, "What stands in the way"). Whose mistakes it will have to mend it does not learn here.
-
 - `worked`: question block, the header of an update and the rationale, from some line on with the workings that an
   expert with `checks` shows in an update.
 - `columns`: question block, the header of an update and operations of the question's size with their workings.
@@ -26,7 +25,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from tripost_core.experts import load_expert
 from tripost_core.experts.checks import of_task
@@ -227,8 +226,7 @@ def drill_document(problem: Problem, rng: random.Random) -> Document:
 
 def worked(problem: Problem, rng: random.Random) -> Document:
     """The rationale as the end of an update: some line and those behind it have their workings."""
-    task = load_task(problem.task)
-    text = f"{prompt(task, problem.question).removesuffix(task.answer_header)}Updated {task.answer_header}"
+    task, text = load_task(problem.task), _updated_head(problem)
     lines = (problem.rationale or task.rationale(problem.question)).split("\n")
     kept = rng.randrange(len(lines) - 1)
     rewritten = of_task(problem.task).with_workings(lines, kept)
@@ -238,10 +236,15 @@ def worked(problem: Problem, rng: random.Random) -> Document:
 
 def columns(problem: Problem, rng: random.Random) -> Document:
     """Operations of the question's size, worked out as in an update, one line each."""
-    task = load_task(problem.task)
-    text = f"{prompt(task, problem.question).removesuffix(task.answer_header)}Updated {task.answer_header}"
+    text = _updated_head(problem)
     lines = [f"({i}) {line}." for i, line in enumerate(of_task(problem.task).operations(problem, rng), 2)]
     return Document(problem.task, "columns", problem.question, "\n".join([text, *lines]), ((0, len(text)),))
+
+
+def _updated_head(problem: Problem) -> str:
+    """The question block as far as the header of an update."""
+    task = load_task(problem.task)
+    return f"{prompt(task, problem.question).removesuffix(task.answer_header)}Updated {task.answer_header}"
 
 
 def make(source: Source, problem: Problem, rng: random.Random) -> Document | None:
@@ -259,6 +262,8 @@ def make(source: Source, problem: Problem, rng: random.Random) -> Document | Non
             return columns(problem, rng)
         case "drill":
             return drill_document(problem, rng)
+        case unknown:
+            assert_never(unknown)
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -15,12 +15,17 @@ MAX_DIGITS = 6
 """Larger numbers are not worked with: no attempt at a seen question has them, and the line would not end."""
 
 
+def calculated(left: int, operator: str, right: int) -> int:
+    """`operator`: +, - or *."""
+    return {"+": left + right, "-": left - right, "*": left * right}[operator]
+
+
 def worked_out(left: int, operator: str, right: int) -> str:
     """The steps, `: ` and the result; the result alone where there is nothing to do in columns, or far too much.
 
     `operator`: +, - or *.
     """
-    result = {"+": left + right, "-": left - right, "*": left * right}[operator]
+    result = calculated(left, operator, right)
     if operator == "-":
         operator, right = "+", -right
     a, b = sorted((abs(left), abs(right)), reverse=True)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
-from tripost_core.experts.checks.columns import worked_out
+from tripost_core.experts.checks.columns import calculated, worked_out
 from tripost_core.experts.mistakes.multistep_arithmetic import near_miss
 from tripost_core.experts.scripted.arithmetic_steps import Chain, Part, Partition, read_step
 from tripost_core.problems import expression as ex
@@ -107,8 +107,7 @@ def operations(problem: Problem, rng: random.Random, n: int = 12) -> list[str]:
         known = hard[-1:] if len(lines) % 2 else hard
         left, operator, right = rng.choice(known) if known else ("10", rng.choice("+-*"), "10")
         a, b = (_as_long(number, rng) for number in (left, right))
-        result = {"+": a + b, "-": a - b, "*": a * b}[operator]
-        lines.append(f"({a} {operator} {b}) [{worked_out(a, operator, b)}] = {result}")
+        lines.append(f"({a} {operator} {b}) [{worked_out(a, operator, b)}] = {calculated(a, operator, b)}")
     return lines
 
 
