@@ -4,6 +4,7 @@ import itertools
 import operator
 import random
 import re
+from collections import Counter
 from importlib import import_module
 
 import pytest
@@ -15,9 +16,11 @@ from tripost_core.experts import load_expert
 from tripost_core.experts.checks import TASKS_WITH_CHECKS
 from tripost_core.experts.checks.columns import worked_out
 from tripost_core.experts.checks.multistep_arithmetic import drill, operations
+from tripost_core.experts.checks.word_sorting import drill as word_drill
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
+from tripost_core.problems.word_sorting import group_by_letter, show_groups
 from tripost_core.replay.rows import gold_rows
 from tripost_core.stages.problems import problem_row
 from tripost_core.trajectory import Attempt, Feedback
@@ -195,21 +198,21 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_their_numbers_in_ord
     right = task.rationale(problem.question)
     first = '(1) The first letter: "pie"="p" (16), "elder"="e" (5), "plum"="p" (16).'
     assert expert.feedback(problem, right).checks == (
-        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
+        f'{first} (2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
         '(3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
         '"pie"="i" (9), "plum"="l" (12). (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". '
         '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
     assert expert.feedback(problem, wrong).checks == (
-        f'{first} (2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. No.'
+        f'{first} (2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. No.'
     )
     updated = expert.improve(problem, wrong, expert.feedback(problem, wrong).sentence(wrong)).split("\n")
-    assert updated[1] == '(2) [16; 5 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
+    assert updated[1] == '(2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
     assert updated[3] == '(3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum".'
     endless = right.split("\n")
     endless[1] += ' (16) "plum" <' * 100
-    assert expert.feedback(problem, "\n".join(endless)).checks == (f"{first} (2) [16; 5 16] No.")
+    assert expert.feedback(problem, "\n".join(endless)).checks == (f"{first} (2) [16; 5 16; 5 16 16] No.")
 
 
 @pytest.mark.parametrize("subtask", ["2-3", "4-7"])
@@ -221,9 +224,27 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
         assert re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said) == " ".join(rationale.split("\n")[:-1])
         for working in re.findall(r"(?<=\) )\[([-0-9; ]*)\]", said):
             lists = [[int(n) for n in text.split(" ")] for text in working.split("; ")]
-            assert all(numbers == sorted(set(numbers)) for numbers in lists)
+            assert all(numbers == sorted(numbers) for numbers in lists)
             assert [len(numbers) for numbers in lists] == list(range(1, len(lists) + 1))
-            assert all(set(a) < set(b) for a, b in itertools.pairwise(lists))
+            assert all(not Counter(a) - Counter(b) for a, b in itertools.pairwise(lists))
+
+
+def test_a_drill_of_words_calls_the_wrong_lists_wrong():
+    task, rng, judged = load_task("word_sorting"), random.Random(4), Counter()
+    for problem in task.generate("4-7", 60, 9):
+        pieces = word_drill(problem, rng)
+        text = "".join(piece for piece, _ in pieces)
+        assert [piece for piece, trained in pieces if not trained] == [
+            piece for (piece, _), (following, _) in itertools.pairwise([*pieces, ("", True)]) if following == " No."
+        ]
+        step = r" \(1\) The first letter: (.*?)\. \(2\) \[[-0-9; ]*\] We now have: (.*?)\.( No\.)?(?= \(1\)|$)"
+        lists = re.findall(step, text)
+        assert len(lists) == 4
+        for letters, groups, no in lists:
+            words = re.findall(r'"([a-z]+)"=', letters)
+            assert (groups == show_groups(group_by_letter(words, 0))) == (no == "")
+            judged[no] += 1
+    assert abs(judged[""] - judged[" No."]) < 50
 
 
 def test_gold_gets_the_same_kind_of_feedback():

@@ -19,6 +19,9 @@ from tripost_core.problems.splits import file_digests
 from tripost_core.record import Entry, RunRecord, fingerprint
 from tripost_core.stages import StageRequest
 
+WORKINGS_VERSION = 2
+"""Raised when an expert with `checks` says something else: part of the keys of what it says, of nothing else."""
+
 
 class RunPlan:
     """Builds the requests of one run in `output` (a directory) and notes what came of them."""
@@ -108,7 +111,7 @@ class RunPlan:
             "demonstrate",
             f"{name}/demonstrate",
             config={**self.config.si_demo.model_dump(mode="json"), "expert": self.config.expert.results_part()},
-            params={"iteration": 1},
+            params={"iteration": 1, **self._workings()},
             inputs={"problems": problems, **({"judged": judged} if self.config.expert.kind == "script" else {})},
             means=self._calls(),
         )
@@ -137,7 +140,7 @@ class RunPlan:
             "balance",
             f"{name}/balance",
             config=self.config.balance.model_dump(mode="json"),
-            params={"iteration": iteration, **({"checks": True} if self.config.expert.checks else {})},
+            params={"iteration": iteration, **self._workings()},
             inputs={"problems": problems, **{f"triplets-{i}": ref for i, ref in enumerate(triplets, 1)}},
         )
 
@@ -281,12 +284,15 @@ class RunPlan:
             },
         )
 
+    def _workings(self) -> dict[str, int]:
+        return {"workings": WORKINGS_VERSION} if self.config.expert.checks else {}
+
     def _expert(self, name: str, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         return self._request(
             stage,
             f"{name}/{stage}-{round_}",
             config=self.config.expert.results_part(),
-            params={"iteration": iteration, "round": round_},
+            params={"iteration": iteration, "round": round_, **self._workings()},
             inputs={"trajectories": trajectories},
             means=self._calls(),
         )

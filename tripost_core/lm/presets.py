@@ -120,13 +120,13 @@ _ARITHMETIC_CHECKS = (
 )
 _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
-    Source(SORTING, "2-3", "gold", 0.10),
-    Source(SORTING, "4-7", "gold", 0.15),
+    Source(SORTING, "2-3", "gold", 0.08),
+    Source(SORTING, "4-7", "gold", 0.17),
+    Source(SORTING, "4-7", "drill", 0.20),
     Source(SORTING, "2-3", "worked", 0.05),
     Source(SORTING, "4-7", "worked", 0.20),
-    Source(SORTING, "2-3", "revision", 0.10, checks=True, error_classes=_WORD_SLIPS),
-    Source(SORTING, "4-7", "revision", 0.25, checks=True, error_classes=_WORD_SLIPS),
-    Source(SORTING, "4-7", "revision", 0.15, checks=True),
+    Source(SORTING, "2-3", "revision", 0.08, checks=True, error_classes=_WORD_SLIPS),
+    Source(SORTING, "4-7", "revision", 0.22, checks=True, error_classes=_WORD_SLIPS),
 )
 
 _TINY = Preset(
@@ -156,7 +156,7 @@ _TINY = Preset(
 PRESETS = {
     "tiny": _TINY,
     "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 4000)),
-    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 2400)),
+    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 1200)),
     "debug": Preset(
         batch_documents=4,
         layers=2,

@@ -31,7 +31,7 @@ def run(context: StageContext) -> StageResult:
     task, iteration = load_task(context.params["task"]), context.params["iteration"]
     config = BalanceConfig.model_validate(context.config)
     expert = None
-    if context.params.get("checks"):
+    if context.params.get("workings"):
         expert = load_expert({"checks": True}, context.params["task"], context.seed)
     # In the order of the iterations, which is that of the rows: 10 after 9.
     sources = [_columns(context.inputs[name]) for name in sorted(names, key=lambda name: (len(name), name))]
