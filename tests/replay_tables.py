@@ -24,11 +24,11 @@ def batches(rows, schema, size=BATCH):
     return read
 
 
-def filtered(trajectories, task, max_length=10**6, limit=None, size=BATCH, schema="trajectories-2"):
+def filtered(trajectories, task, max_length=10**6, limit=None, size=BATCH, schema="trajectories-2", workings=None):
     """The triplets of some trajectories, with `kept` and `reason`; a token is a character unless `limit` says else."""
     ordered = sorted(trajectories, key=lambda row: row["trajectory_id"])
     limit = limit or LengthLimit(task, max_length, count=lambda texts: [len(text) for text in texts])
-    found = filter_trajectories(batches(ordered, schema, size), task, limit)
+    found = filter_trajectories(batches(ordered, schema, size), task, limit, workings=workings)
     return [row for table in found.tables() for row in table.to_pylist()]
 
 

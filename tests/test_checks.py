@@ -10,10 +10,13 @@ from importlib import import_module
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replay_tables import filtered
+from toys import student_trajectory
 
+from tripost_core.editing import OPEN, improve, judge
 from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
-from tripost_core.experts.checks import TASKS_WITH_CHECKS
+from tripost_core.experts.checks import TASKS_WITH_CHECKS, of_task
 from tripost_core.experts.checks.columns import worked_out
 from tripost_core.experts.checks.multistep_arithmetic import drill, operations
 from tripost_core.experts.checks.word_sorting import drill as word_drill
@@ -156,7 +159,7 @@ def test_verdicts_and_repairs_are_those_without_checks(task_name):
                     assert updated == attempt
                     continue
                 untouched = Attempt.parse(attempt).untouched(without.error_step)
-                assert Attempt.parse(updated).steps[: len(untouched)] == untouched
+                assert Attempt.parse(without_workings(updated)).steps[: len(untouched)] == untouched
                 worked_updates += updated != without_workings(updated)
                 # What is worked out is no part of what is judged, and an update may be judged and mended again.
                 assert expert.feedback(problem, updated).sentence(attempt) == expert.feedback(
@@ -196,23 +199,23 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_their_numbers_in_ord
     task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
     problem = task.parse_question("Sort the following words alphabetically:\nList: pie elder plum")
     right = task.rationale(problem.question)
-    first = '(1) The first letter: "pie"="p" (16), "elder"="e" (5), "plum"="p" (16).'
+    first = '(1) The first letter: "pie"="p" (16) [16], "elder"="e" (5) [5 16], "plum"="p" (16) [5 16 16].'
     assert expert.feedback(problem, right).checks == (
-        f'{first} (2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
+        f'{first} (2) We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
         '(3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
-        '"pie"="i" (9), "plum"="l" (12). (3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum". '
+        '"pie"="i" (9) [9], "plum"="l" (12) [9 12]. (3.1) We now have: (9) "pie" < (12) "plum". '
         '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
     assert expert.feedback(problem, wrong).checks == (
-        f'{first} (2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "pie"]. No.'
+        f'{first} (2) We now have: (5) "elder" < (16) ["pie" ? "pie"]. No.'
     )
     updated = expert.improve(problem, wrong, expert.feedback(problem, wrong).sentence(wrong)).split("\n")
-    assert updated[1] == '(2) [16; 5 16; 5 16 16] We now have: (5) "elder" < (16) ["pie" ? "plum"].'
-    assert updated[3] == '(3.1) [9; 9 12] We now have: (9) "pie" < (12) "plum".'
+    assert updated[:2] == [first, '(2) We now have: (5) "elder" < (16) ["pie" ? "plum"].']
+    assert updated[2].endswith('by looking at their second letters: "pie"="i" (9) [9], "plum"="l" (12) [9 12].')
     endless = right.split("\n")
     endless[1] += ' (16) "plum" <' * 100
-    assert expert.feedback(problem, "\n".join(endless)).checks == (f"{first} (2) [16; 5 16; 5 16 16] No.")
+    assert expert.feedback(problem, "\n".join(endless)).checks == f"{first} (2) No."
 
 
 @pytest.mark.parametrize("subtask", ["2-3", "4-7"])
@@ -221,12 +224,37 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
     for problem in task.generate(subtask, 40, 9):
         rationale = task.rationale(problem.question)
         said = expert.feedback(problem, rationale).checks
-        assert re.sub(r"(?<=\) )\[[-0-9; ]*\] ", "", said) == " ".join(rationale.split("\n")[:-1])
-        for working in re.findall(r"(?<=\) )\[([-0-9; ]*)\]", said):
-            lists = [[int(n) for n in text.split(" ")] for text in working.split("; ")]
+        assert re.sub(r" \[[0-9 ]*\]", "", said) == " ".join(rationale.split("\n")[:-1])
+        for line in re.findall(r"letters?: ([^.]*)", said):
+            assert len(re.findall('="', line)) == line.count("[")
+            lists = [[int(n) for n in text.split(" ")] for text in re.findall(r"\[([0-9 ]*)\]", line)]
+            assert Counter(lists[-1]) == Counter(int(n) for n in re.findall(r"\(([0-9]+)\)", line))
             assert all(numbers == sorted(numbers) for numbers in lists)
             assert [len(numbers) for numbers in lists] == list(range(1, len(lists) + 1))
             assert all(not Counter(a) - Counter(b) for a, b in itertools.pairwise(lists))
+
+
+@pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)
+def test_the_filter_compares_an_update_without_its_workings(task_name):
+    task, expert, rng = load_task(task_name), load_expert({"checks": True}, task_name, 0), random.Random(2)
+    attempts = []
+    for problem in task.generate([s.name for s in task.subtasks if s.seen][-1], 12, 3):
+        planted = plant(problem, rng.choice(error_classes(task_name)), rng)
+        if planted is None or not planted.attempt.strip():
+            continue
+        row = {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
+        row = judge({**student_trajectory([(planted.attempt, None)], problem.id), **row}, expert, 3)
+        while row["status"] == OPEN:
+            row = judge(improve(row, expert), expert, 3)
+        attempts.append(row)
+    reasons = {
+        workings: Counter(t["reason"] for t in filtered(attempts, task, workings=workings) if t["kind"] == "x_imp")
+        for workings in (None, of_task(task_name).WORKING.pattern)
+    }
+    plain, aware = reasons.values()
+    assert plain.total() == aware.total() > 5
+    assert (plain["prefix_changed"] > 0) == (task_name == "word_sorting")
+    assert aware["prefix_changed"] == 0 < aware[None]
 
 
 def test_a_drill_of_words_calls_the_wrong_lists_wrong():
@@ -237,7 +265,7 @@ def test_a_drill_of_words_calls_the_wrong_lists_wrong():
         assert [piece for piece, trained in pieces if not trained] == [
             piece for (piece, _), (following, _) in itertools.pairwise([*pieces, ("", True)]) if following == " No."
         ]
-        step = r" \(1\) The first letter: (.*?)\. \(2\) \[[-0-9; ]*\] We now have: (.*?)\.( No\.)?(?= \(1\)|$)"
+        step = r" \(1\) The first letter: (.*?)\. \(2\) We now have: (.*?)\.( No\.)?(?= \(1\)|$)"
         lists = re.findall(step, text)
         assert len(lists) == 4
         for letters, groups, no in lists:

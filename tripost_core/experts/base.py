@@ -57,7 +57,8 @@ class Expert(Protocol):
     def feedback(self, problem: Problem, attempt: str) -> Verdict: ...
 
     def improve(self, problem: Problem, attempt: str, feedback: str) -> str:
-        """The attempt with every line before the first error kept byte for byte and the rest rewritten.
+        """The attempt with every line before the first error kept byte for byte and the rest rewritten; an expert that
+        `checks` may show workings in the kept ones.
         Terminal feedback returns the attempt unchanged."""
         ...
 

@@ -230,8 +230,7 @@ def worked(problem: Problem, rng: random.Random) -> Document:
     task, text = load_task(problem.task), _updated_head(problem)
     lines = (problem.rationale or task.rationale(problem.question)).split("\n")
     kept = rng.randrange(len(lines) - 1)
-    rewritten = of_task(problem.task).with_workings(lines, kept)
-    whole = "\n".join([text, *lines[:kept], *rewritten])
+    whole = "\n".join([text, *of_task(problem.task).with_workings(lines, kept)])
     return Document(problem.task, "worked", problem.question, whole, ((0, len(text)),))
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tripost_core.experts import load_expert
+from tripost_core.experts.checks import of_task
 from tripost_core.lm.self_improve import FEEDBACK_HEADER, STOP
 from tripost_core.problems import Problem, load_task
 from tripost_core.problems.base import prompt
@@ -66,7 +67,8 @@ def skills(
         updated = completion.text.removesuffix(FEEDBACK_HEADER).strip("\n")
         step = Feedback.parse(told[i]).error_step
         untouched = Attempt.parse(first_attempts[i]).untouched(step) if step else ()
-        kept += Attempt.parse(updated).steps[: len(untouched)] == untouched
+        plain = of_task(task_name).without_workings(updated) if checks else updated
+        kept += Attempt.parse(plain).steps[: len(untouched)] == untouched
         repaired += expert.feedback(problems[i], updated).correct
     alarms = [i for i in range(len(problems)) if sentences[i].error_step is not None]
     found = [i for i in alarms if i in told]

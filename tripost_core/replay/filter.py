@@ -48,6 +48,7 @@ class Filtered:
     task: Task
     too_long: TooLong
     rows_at_once: int
+    workings: str | None = None
     num_in: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """By reason."""
@@ -69,7 +70,7 @@ class Filtered:
 
     def _part(self, trajectories: pa.Table) -> tuple[pa.Table, pl.DataFrame, pl.Series]:
         triplets = split(trajectories)
-        decisions = _decide(triplets, self.task, self.too_long)
+        decisions = _decide(triplets, self.task, self.too_long, self.workings)
         table = triplets.table(decisions["reason"])
         if not decisions["triplet_id"].is_sorted():  # ids of which one begins with another
             table = table.sort_by("triplet_id")
@@ -86,13 +87,16 @@ class Filtered:
         self.rounds.update(dict(rounds.value_counts().iter_rows()))
 
 
-def filter_trajectories(batches: Batches, task: Task, too_long: TooLong, rows_at_once: int = ROWS_AT_ONCE) -> Filtered:
+def filter_trajectories(
+    batches: Batches, task: Task, too_long: TooLong, rows_at_once: int = ROWS_AT_ONCE, workings: str | None = None
+) -> Filtered:
     """Splits all trajectories and decides which triplets are kept (FILTER_REASONS).
 
     `batches`: tables in the order of `trajectory_id`. The result does not depend on where a batch ends, nor, but for
     the order of its rows, on their order. `rows_at_once`: trajectories, and those of the last one's question.
+    `workings`: what matches it is no part of an attempt when an update is compared with it.
     """
-    return Filtered(batches, task, too_long, rows_at_once)
+    return Filtered(batches, task, too_long, rows_at_once, workings)
 
 
 def _in_order(names: Iterable[pa.Table]) -> bool:
@@ -121,7 +125,7 @@ def _whole_questions(batches: Iterable[pa.Table], rows_at_once: int) -> Iterator
         yield waiting
 
 
-def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
+def _decide(triplets: Split, task: Task, too_long: TooLong, workings: str | None) -> pl.DataFrame:
     """A row a triplet: `triplet_id`, `reason` (null: kept), `is_last` (x_T), `direct`, `iteration`, `error_class`."""
     reason_X = triplets.discard_reasons()
     candidates_X = reason_X.is_null().to_numpy() & (triplets.num_turns_X > 0)
@@ -150,17 +154,20 @@ def _decide(triplets: Split, task: Task, too_long: TooLong) -> pl.DataFrame:
     passed = pl.concat([decisions[passed_R], _content_hashes(triplets, passed_R.to_numpy())], how="horizontal")
     one_of_each = passed.select(pl.struct(_HASHES).is_first_distinct()).to_series().arg_true()
     different = _contents(triplets, passed_R.gather(one_of_each).to_numpy(), task)
-    told = passed[one_of_each].select(_HASHES).with_columns(reason=_reasons(different, too_long))
+    told = passed[one_of_each].select(_HASHES).with_columns(reason=_reasons(different, too_long, workings))
     passed = passed.drop("reason").join(told, on=_HASHES, how="left", maintain_order="left")
     return decisions.with_columns(reason=decisions["reason"].scatter(passed_R, _with_duplicates(passed)))
 
 
-def _reasons(content: pl.DataFrame, too_long: TooLong) -> pl.Series:
+def _reasons(content: pl.DataFrame, too_long: TooLong, workings: str | None) -> pl.Series:
     """Every condition on a triplet alone, for rows of `_contents`."""
     reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(content))
     improvements = (~content["is_last"]).arg_true()
     if len(improvements):
-        reasons = reasons.scatter(improvements, content_reasons(content[improvements]))
+        compared = content[improvements]
+        if workings is not None:
+            compared = compared.with_columns(pl.col("attempt", "updated").str.replace_all(workings, ""))
+        reasons = reasons.scatter(improvements, content_reasons(compared))
     assert all_terminal(content.filter("is_last")["feedback"]), (
         "a correct trajectory does not end with the terminal one"
     )

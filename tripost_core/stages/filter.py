@@ -11,6 +11,7 @@ import pyarrow as pa
 from tripost_core.buffers import read_batches
 from tripost_core.config import FilterConfig
 from tripost_core.errors import ModelError
+from tripost_core.experts.checks import of_task
 from tripost_core.problems import load_task
 from tripost_core.replay.content import X_IMP
 from tripost_core.replay.filter import filter_trajectories
@@ -29,7 +30,8 @@ def run(context: StageContext) -> StageResult:
     config = FilterConfig.model_validate(context.config)
     limit = length_limit(_tokenizer(local_checkpoint(context.inputs["student"])), task, config.max_length_tokens)
     trajectories = context.inputs["trajectories"]
-    filtered = filter_trajectories(lambda names: read_batches(trajectories, names), task, limit)
+    workings = of_task(context.params["task"]).WORKING.pattern if context.params.get("workings") else None
+    filtered = filter_trajectories(lambda names: read_batches(trajectories, names), task, limit, workings=workings)
     result = StageResult(schema="triplets-1")
 
     def rows() -> Iterator[pa.Table]:

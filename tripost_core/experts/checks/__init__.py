@@ -60,5 +60,5 @@ class CheckingExpert:
         lines = Attempt.parse(improved).steps
         while kept < min(len(before), len(lines)) and before[kept] == lines[kept] and before[kept].header != told:
             kept += 1
-        worked = self._of_task.with_workings(tuple(step.line for step in lines), kept)
-        return "\n".join([*(step.line for step in Attempt.parse(attempt).steps[:kept]), *worked])
+        own = Attempt.parse(attempt).steps[:kept]
+        return "\n".join(self._of_task.with_workings([step.line for step in (*own, *lines[kept:])], kept))

@@ -33,7 +33,7 @@ from tripost_core.trajectory import Attempt, Step
 
 MAX_CHAIN_CHARS = 600
 """Longer lines are not said again: no step of a seen question is as long, and the line would not end."""
-_WORKING = re.compile(r" \[[^\[\]\n]*\]")
+WORKING = re.compile(r" \[[^\[\]\n]*\]")
 _OPERATION = re.compile(r"\((-?\d+) ([-+*]) (-?\d+)\)")
 
 
@@ -67,12 +67,12 @@ def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
 
 def without_workings(attempt: str) -> str:
     """The attempt as it stands in a rationale."""
-    return _WORKING.sub("", attempt)
+    return WORKING.sub("", attempt)
 
 
 def with_workings(lines: Sequence[str], kept: int) -> list[str]:
-    """The lines from the first `kept` on, each operation worked out before its result."""
-    return [_worked(step) for step in Attempt.parse("\n".join(lines)).steps[kept:]]
+    """The lines; from `kept` on, which are not the attempt's own, each operation is worked out before its result."""
+    return [*lines[:kept], *(_worked(step) for step in Attempt.parse("\n".join(lines)).steps[kept:])]
 
 
 def _worked(step: Step) -> str:

@@ -1,11 +1,12 @@
-"""The attempt's steps said again, before each list its numbers in order, built up one at a time.
+"""The attempt's steps said again, behind each letter the numbers so far in order.
 
-    (2) [18; 2 18; 2 18 18; 2 13 18 18] We now have: (2) "beads" < (2) "beads" < (18) ["reassembling" ? "rings"]. No.
+    (1) The first letter: "reassembling"="r" (18) [18], "beads"="b" (2) [2 18], "rings"="r" (18) [2 18 18]. (2) We now
+    have: (2) "beads" < (2) "beads" < (18) ["reassembling" ? "rings"]. No.
 
 To write down a sorted list at once a student has to find the next smallest number over and over, and finds some twice
 (docs/log.md); to put one number into a list that is sorted already is less, and a number that then stands there twice
-is a subpart. Small students judge and copy what stands near: so the attempt's step comes right behind the numbers, and
-in an update the lists that are written anew come behind them, too.
+is a subpart. Small students copy from left to right and do not look up: so each list stands where its number does, and
+an update has all of them from its first line on.
 """
 
 from __future__ import annotations
@@ -20,49 +21,48 @@ from tripost_core.problems.word_sorting import TASK, group_by_letter, question_w
 from tripost_core.trajectory import Attempt
 
 MAX_STEP_CHARS = 400
-"""A longer step (a student that cannot stop) is left out and only said as it should have been."""
-_NUMBER = re.compile(r'"="[^"]*" \((-?\d+)\)')
-_WORKING = re.compile(r"(?<=\) )\[-?\d[-\d; ]*\] ")
+"""A longer step (a student that cannot stop) is not said again."""
+_LETTER = re.compile(r'"[^"]*"="[^"]*" \((-?\d+)\)')
+WORKING = re.compile(r" \[-?\d[-\d ]*\]")
 _GROUPS = "We now have: "
 _LISTS_IN_A_DRILL = 4
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
     """The steps up to the wrong one, or all but the final response. Ends before a step that the rationale has not."""
-    right = {step.header: step for step in Attempt.parse(TASK.rationale(problem.question)).steps}
+    right = {step.header for step in Attempt.parse(TASK.rationale(problem.question)).steps}
     said: list[str] = []
-    numbers: list[int] = []
     for step in Attempt.parse(attempt).steps:
-        meant = right.get(step.header)
-        if meant is None or step.header is None or not step.header[0].isdigit():
+        if step.header not in right or step.header is None or not step.header[0].isdigit():
             break
-        working = f"[{'; '.join(_insertions(numbers))}] " if meant.body.startswith(_GROUPS) else ""
-        shown = step.body if len(step.body) <= MAX_STEP_CHARS else ""
-        said.append(f"({step.header}) {working}{shown}".rstrip())
+        shown = _worked(step.body) if len(step.body) <= MAX_STEP_CHARS else ""
+        said.append(f"({step.header}) {shown}".rstrip())
         if step.header == verdict.error_step:
             said.append("No.")
             break
-        if found := _NUMBER.findall(meant.line):
-            numbers = [int(number) for number in found]
     return " ".join(said)
 
 
 def without_workings(attempt: str) -> str:
     """The attempt as it stands in a rationale."""
-    return _WORKING.sub("", attempt)
+    return WORKING.sub("", attempt)
 
 
 def with_workings(lines: Sequence[str], kept: int) -> list[str]:
-    """The lines from the first `kept` on, each list of groups behind its numbers, put in order one at a time."""
-    worked: list[str] = []
+    """All lines; that `kept` of them are the attempt's own does not matter here, because the list that a new line needs
+    stands in the one before."""
+    return [_worked(without_workings(line)) for line in lines]
+
+
+def _worked(text: str) -> str:
+    """The text with the numbers so far, in order, behind each letter's number."""
     numbers: list[int] = []
-    for i, step in enumerate(Attempt.parse("\n".join(lines)).steps):
-        if i >= kept:
-            grouping = numbers and step.body.startswith(_GROUPS)
-            worked.append(f"({step.header}) [{'; '.join(_insertions(numbers))}] {step.body}" if grouping else step.line)
-        if found := _NUMBER.findall(step.line):
-            numbers = [int(number) for number in found]
-    return worked
+
+    def with_list(letter: re.Match[str]) -> str:
+        numbers.append(int(letter[1]))
+        return f"{letter[0]} [{' '.join(str(number) for number in sorted(numbers))}]"
+
+    return _LETTER.sub(with_list, text)
 
 
 def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
@@ -76,9 +76,7 @@ def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
         some = rng.sample(words, rng.randint(2, len(words)))
         groups = group_by_letter(some, 0)
         shown = _near_miss(groups, rng) if rng.random() < 0.5 else groups
-        letters = show_letters(some, 0)
-        numbers = [int(number) for number in _NUMBER.findall(letters)]
-        pieces.append((f" (1) The first letter: {letters}. (2) [{'; '.join(_insertions(numbers))}]", True))
+        pieces.append((f" (1) The first letter: {_worked(show_letters(some, 0))}. (2)", True))
         pieces.append((f" {_GROUPS}{show_groups(shown)}.", shown == groups))
         if shown != groups:
             pieces.append((" No.", True))
@@ -103,8 +101,3 @@ def _near_miss(groups: _Groups, rng: random.Random) -> _Groups:
         changed.append([(number, [word]) for word in words] + groups[i + 1 :])
         changed.append([(number, [word for word in words if word != lost]), *groups[i + 1 :]])
     return groups[:i] + rng.choice(changed)
-
-
-def _insertions(numbers: list[int]) -> list[str]:
-    """Of 18, 2, 13, 2: `18`, `2 18`, `2 13 18`, `2 2 13 18`."""
-    return [" ".join(str(number) for number in sorted(numbers[: i + 1])) for i in range(len(numbers))]
