@@ -72,7 +72,11 @@ def pretrain(
             display.line("  ".join(f"{key} {_short(value)}" for key, value in event.items()))
 
         result = run_pretrain(preset, out, seed, progress)
-    print(f"{result}\nThe student is in {out}. Next: tripost evaluate --model {quote(str(out))} --task word_sorting")
+    shares = ", ".join(f"{name} {share:.3f}" for name, share in result.gold_match.items())
+    task = next(iter(result.gold_match)).partition("/")[0]
+    print(f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} min.")
+    print(f"Word for word like gold: {shares}.")
+    print(f"The student is in {out}. Next: tripost evaluate --model {quote(str(out))} --task {task}")
 
 
 def _short(value: object) -> str:
