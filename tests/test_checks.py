@@ -47,20 +47,21 @@ def check_columns(text):
 @pytest.mark.parametrize(
     ("operation", "text"),
     [
-        ((-289, "+", -8), "9 + 8 = 17, 8 + 1 = 9: -297"),
-        ((21, "-", -49), "9 + 1 = 10, 4 + 2 + 1 = 7: 70"),
-        ((104, "-", 8), "14 - 8 = 6, 10 - 1 = 9, 1 - 1 = 0: 96"),
-        ((-48, "+", 29), "18 - 9 = 9, 4 - 2 - 1 = 1: -19"),
-        ((36, "*", -8), "6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288"),
+        ((-289, "+", -8), "2 8 9 + 8: 9 + 8 = 17, 8 + 1 = 9: 2 9 7: -297"),
+        ((21, "-", -49), "4 9 + 2 1: 9 + 1 = 10, 4 + 2 + 1 = 7: 7 0: 70"),
+        ((104, "-", 8), "1 0 4 - 8: 14 - 8 = 6, 10 - 1 = 9, 1 - 1 = 0: 9 6: 96"),
+        ((-48, "+", 29), "4 8 - 2 9: 18 - 9 = 9, 4 - 2 - 1 = 1: 1 9: -19"),
+        ((36, "*", -8), "3 6 * 8: 6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: 2 8 8: -288"),
         (
             (16, "*", 37),
-            "7 * 6 = 42, 3 * 6 = 18, 18 + 4 = 22: 222; 370; 0 + 2 = 2, 7 + 2 = 9, 3 + 2 = 5: 592",
+            "3 7 * 1 6: 7 * 6 = 42, 3 * 6 = 18, 18 + 4 = 22: 2 2 2; 3 7 0; "
+            "3 7 0 + 2 2 2: 0 + 2 = 2, 7 + 2 = 9, 3 + 2 = 5: 5 9 2: 592",
         ),
-        ((20, "*", 34), "4 * 2 = 8, 3 * 2 = 6: 680"),
+        ((20, "*", 34), "3 4 * 2 0: 4 * 2 = 8, 3 * 2 = 6: 6 8 0: 680"),
         ((7, "*", -8), "-56"),
         ((0, "-", 32), "-32"),
         ((1, "*", -45), "-45"),
-        ((11, "*", 11), "11; 110; 0 + 1 = 1, 1 + 1 = 2: 121"),
+        ((11, "*", 11), "1 1 * 1 1: 1 1; 1 1 0; 1 1 0 + 1 1: 0 + 1 = 1, 1 + 1 = 2: 1 2 1: 121"),
         ((10**7, "+", 5), "10000005"),
     ],
 )
@@ -74,6 +75,7 @@ def test_every_step_in_columns_is_true_and_of_single_digits(left, sign, right):
     steps, _, result = text.rpartition(": ")
     assert int(result) == _SIGNS[sign](left, right)
     check_columns(steps)
+    assert not steps or "".join(steps.rpartition(": ")[2].split(" ")) == str(abs(int(result)))
     small, large = sorted((abs(left), abs(right)))
     if large > 9 and small and (sign != "*" or not set(str(small)) <= {"0", "1"}):
         assert steps
@@ -181,15 +183,16 @@ def test_arithmetic_checks_work_out_the_steps_up_to_the_wrong_one():
     verdict = expert.feedback(problem, attempt)
     assert verdict.checks == (
         "(2) Let's calculate A = (7 * -2 - -8) = ((7 * -2) - -8) = (-14 - -8) [-14] "
-        "(-14 - -8) = -6 [14 - 8 = 6, 1 - 1 = 0: -6]. "
+        "(-14 - -8) = -6 [1 4 - 8: 14 - 8 = 6, 1 - 1 = 0: 6: -6]. "
         "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) [35] "
-        "(35 - 1) = 34 [5 - 1 = 4: 34]. "
+        "(35 - 1) = 34 [3 5 - 1: 5 - 1 = 4: 3 4: 34]. "
         "(4) Then, the final equation is (A * B) = (-6 * 34) = -240 "
-        "[4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] No."
+        "[3 4 * 6: 4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: 2 0 4: -204] No."
     )
     assert expert.improve(problem, attempt, verdict.sentence(attempt)).split("\n")[2:] == [
         "(3) Let's calculate B = (7 * 5 - 1) = ((7 * 5) - 1) = (35 - 1) = 34.",
-        "(4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] = -204.",
+        "(4) Then, the final equation is (A * B) = (-6 * 34) "
+        "[3 4 * 6: 4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: 2 0 4: -204] = -204.",
         "(Final response) So the answer is -204.",
     ]
     assert expert.feedback(problem, task.rationale(problem.question)).correct

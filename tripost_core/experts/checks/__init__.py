@@ -1,9 +1,9 @@
 """An expert that shows its workings (`expert.checks`): one file per task that has them.
 
-    Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) = -240 [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204]
-    No. Step (1) to step (3) are correct. In step (4) the part "(-6 * 34) = -240" is incorrect. ...
+    Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) = -240 [3 4 * 6: 4 * 6 = 24, 3 * 6 = 18,
+    18 + 2 = 20: 2 0 4: -204] No. Step (1) to step (3) are correct. In step (4) the part "(-6 * 34) = -240" is incorrect. ...
     Updated Answer: ...
-    (4) Then, the final equation is (A * B) = (-6 * 34) [4 * 6 = 24, 3 * 6 = 18, 18 + 2 = 20: -204] = -204.
+    (4) Then, the final equation is (A * B) = (-6 * 34) [3 4 * 6: 4 * 6 = 24, ...: 2 0 4: -204] = -204.
 
 A verdict in one word can know no more than the attempt did: a small model that judges `(-6 * 34) = -240` has only the
 computation that made it. The checks do the steps again in smaller ones, and leave the verdict a comparison. An update

@@ -1,12 +1,14 @@
 """One operation on integers as it is done on paper: digit by digit from the ones, with carries.
 
-    289 + 8     9 + 8 = 17, 8 + 1 = 9: 297
-    104 - 8     14 - 8 = 6, 10 - 1 = 9, 1 - 1 = 0: 96
-    36 * -8     6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288
-    16 * 37     7 * 6 = 42, 3 * 6 = 18, 18 + 4 = 22: 222; 370; 0 + 2 = 2, 7 + 2 = 9, 3 + 2 = 5: 592
+    289 + 8     2 8 9 + 8: 9 + 8 = 17, 8 + 1 = 9: 2 9 7: 297
+    104 - 8     1 0 4 - 8: 14 - 8 = 6, 10 - 1 = 9, 1 - 1 = 0: 9 6: 96
+    36 * -8     3 6 * 8: 6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: 2 8 8: -288
+    16 * 37     3 7 * 1 6: 7 * 6 = 42, 3 * 6 = 18, 18 + 4 = 22: 2 2 2; 3 7 0; 3 7 0 + 2 2 2: 0 + 2 = 2, ...: 5 9 2: 592
 
 No step needs more than the tables of single digits, which a student of a million parameters knows by heart; sums and
-products of longer numbers it does not.
+products of longer numbers it does not. The digits are said alone before and after, the larger number first: to take
+one out of `58`, to see which of two numbers is larger and to put `2` and `9` together are steps as well, and they went
+wrong (docs/log.md).
 """
 
 from __future__ import annotations
@@ -45,6 +47,15 @@ def _digits(number: int) -> list[int]:
     return [int(digit) for digit in reversed(str(number))]
 
 
+def _spelled(number: int) -> str:
+    return " ".join(str(number))
+
+
+def _in_columns(larger: int, operator: str, smaller: int, steps: list[str]) -> str:
+    result = _spelled(abs(calculated(larger, operator, smaller)))
+    return f"{_spelled(larger)} {operator} {_spelled(smaller)}: {', '.join(steps)}: {result}"
+
+
 def _sum(larger: int, smaller: int) -> str:
     if not smaller or larger < 10:
         return ""
@@ -55,7 +66,7 @@ def _sum(larger: int, smaller: int) -> str:
             break
         steps.append(f"{' + '.join(map(str, terms))} = {sum(terms)}")
         carry = sum(terms) // 10
-    return ", ".join(steps)
+    return _in_columns(larger, "+", smaller, steps)
 
 
 def _difference(larger: int, smaller: int) -> str:
@@ -69,7 +80,7 @@ def _difference(larger: int, smaller: int) -> str:
         borrowed = int(digit < sum(terms))
         digit += 10 * borrowed
         steps.append(f"{' - '.join(map(str, [digit, *terms]))} = {digit - sum(terms)}")
-    return ", ".join(steps)
+    return _in_columns(larger, "-", smaller, steps)
 
 
 def _product(larger: int, smaller: int) -> str:
@@ -80,12 +91,14 @@ def _product(larger: int, smaller: int) -> str:
         if not digit:
             continue
         part = larger * digit * 10**place
-        stages.append((_times_digit(larger, digit), part))
+        steps = _times_digit(larger, digit)
+        stages.append(f"{steps}: {_spelled(part)}" if steps else _spelled(part))
         if total:
-            stages.append((_sum(max(total, part), min(total, part)), total + part))
+            stages.append(_sum(max(total, part), min(total, part)))
         total += part
-    said = [f"{steps}: {value}" if steps else str(value) for steps, value in stages]
-    return "; ".join([*said[:-1], stages[-1][0]]) if stages[-1][0] else "; ".join(said[:-1])
+    if stages == [_spelled(total)]:
+        return ""  # a power of ten
+    return f"{_spelled(larger)} * {_spelled(smaller)}: {'; '.join(stages)}"
 
 
 def _times_digit(number: int, digit: int) -> str:

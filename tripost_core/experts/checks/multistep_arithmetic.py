@@ -1,7 +1,7 @@
 """The attempt's steps said again, each operation worked out in columns behind the attempt's own result of it.
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [36] (36 * -8) = -248 [6 * 8 = 48, 3 * 8 = 24,
-    24 + 4 = 28: -288] No.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) = (36 * -8) [36] (36 * -8) = -248 [3 6 * 8: 6 * 8 = 48,
+    3 * 8 = 24, 24 + 4 = 28: 2 8 8: -288] No.
 
 What stands in square brackets is the way that the attempt did not take. Four things are for small students, which were
 seen to fail otherwise (docs/log.md): the attempt is copied from left to right, because they look up badly what a step
@@ -9,8 +9,8 @@ ended with; the two results stand side by side, the attempt's first, because the
 are not near, and write their own again where it is the nearest; behind a working the last link begins again, because
 they lose the place where they were copying; and in an update the working stands before the result,
 
-    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] = (36 * -8) [6 * 8 = 48, 3 * 8 = 24, 24 + 4 = 28: -288] =
-    -288.
+    (2) Let's calculate A = (4 * 9 * -8) = ((4 * 9) * -8) [36] = (36 * -8) [3 6 * 8: 6 * 8 = 48, 3 * 8 = 24,
+    24 + 4 = 28: 2 8 8: -288] = -288.
 
 because they do not copy a result from afar that they can calculate.
 """
@@ -90,8 +90,8 @@ def _worked(step: Step) -> str:
 
 
 def operations(problem: Problem, rng: random.Random, n: int = 12) -> list[str]:
-    """`(23 + 73) [3 + 3 = 6, 7 + 2 = 9: 96] = 96`: `n` operations of the size of those in the question that have to be
-    done in columns, or of two digits where it has none.
+    """`(23 + 73) [7 3 + 2 3: 3 + 3 = 6, 7 + 2 = 9: 9 6: 96] = 96`: `n` operations of the size of those in the question
+    that have to be done in columns, or of two digits where it has none.
 
     Most of a student's mistakes are in operations of which a question has one; in rationales they are rare.
     """
