@@ -1,7 +1,8 @@
 """An expert that shows its workings (`expert.checks`): one file per task that has them.
 
     Feedback: ... (4) Then, the final equation is (A * B) = (-6 * 34) = -240 [3 4 * 6: 4 * 6 = 24, 3 * 6 = 18,
-    18 + 2 = 20: 2 0 4: -204] No. Step (1) to step (3) are correct. In step (4) the part "(-6 * 34) = -240" is incorrect. ...
+    18 + 2 = 20: 2 0 4: -204] No. Step (1) to step (3) are correct. In step (4) the part "(-6 * 34) = -240" is
+    incorrect. ...
     Updated Answer: ...
     (4) Then, the final equation is (A * B) = (-6 * 34) [3 4 * 6: 4 * 6 = 24, ...: 2 0 4: -204] = -204.
 
