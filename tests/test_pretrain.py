@@ -221,7 +221,9 @@ def test_another_seed_is_another_student(tmp_path):
     assert re.fullmatch(r"[0-9a-f]{64}", first.digest)
 
 
-@pytest.mark.parametrize("arguments", [{"preset": "huge"}, {"preset": "debug", "minutes": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"preset": "huge"}, {"preset": "debug", "minutes": 0}, {"preset": "debug", "device": "tpu"}]
+)
 def test_wrong_arguments(tmp_path, arguments):
     with pytest.raises(ConfigError):
         pretrain(**{"out": tmp_path / "x", "seed": 0} | arguments)
@@ -319,6 +321,20 @@ def test_a_preset_that_goes_on_begins_with_its_start(name):
     kinds = {source.kind for phase in preset.phases for source in phase.sources}
     assert {document.kind for document in documents} == kinds >= {"gold", "revision"}
     assert len({document.task for document in documents}) == 1
+
+
+def test_the_preset_for_a_gpu_has_tens_of_millions_of_parameters_and_the_same_documents():
+    tiny, small = PRESETS["tiny"], PRESETS["small"]
+    assert 10e6 < build_model(small, 0).num_parameters() < 150e6
+    assert [phase.sources for phase in small.phases] == [phase.sources for phase in tiny.phases]
+
+
+@pytest.mark.gpu
+def test_pretraining_on_a_gpu(tmp_path):
+    records = []
+    made = pretrain("debug", tmp_path / "student", 3, records.append, device="cuda")
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert made.steps == PRESETS["debug"].steps and losses[-1] < losses[0]
 
 
 def test_a_drill_teaches_to_call_a_result_wrong_and_not_to_write_it(tokenizer):

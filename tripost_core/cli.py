@@ -55,9 +55,11 @@ def oracle(
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="directory of the new student; must not hold one yet")],
     preset: Annotated[
-        str, typer.Option(help="tiny (shipped; two hours on 2 cores), arithmetic-checks, word-checks, debug")
+        str,
+        typer.Option(help="tiny (shipped; two hours on 2 cores), small (a GPU), arithmetic-checks, word-checks, debug"),
     ] = "tiny",
     seed: Annotated[int, typer.Option(help="of weights and documents")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; otherwise a GPU where there is one")] = None,
 ) -> None:
     """Train a small Llama from scratch on scripted rationales and judgements of single steps.
 
@@ -71,7 +73,7 @@ def pretrain(
         def progress(event: dict[str, object]) -> None:
             display.line("  ".join(f"{key} {_short(value)}" for key, value in event.items()))
 
-        result = run_pretrain(preset, out, seed, progress)
+        result = run_pretrain(preset, out, seed, progress, device=device)
     shares = ", ".join(f"{name} {share:.3f}" for name, share in result.gold_match.items())
     task = next(iter(result.gold_match)).partition("/")[0]
     print(f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} min.")

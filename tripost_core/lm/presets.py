@@ -153,8 +153,14 @@ _TINY = Preset(
     ),
 )
 
+_SMALL = replace(
+    _TINY, batch_documents=64, layers=12, width=512, mlp_width=1376, heads=8, adamw_lr=2e-3, warmup_steps=200
+)
+"""38 million parameters; the documents of `tiny`, four times as many in a step."""
+
 PRESETS = {
     "tiny": _TINY,
+    "small": _SMALL,
     "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 4000)),
     "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 1200)),
     "debug": Preset(

@@ -56,14 +56,16 @@ def pretrain(
     seed: int,
     progress: Callable[[dict[str, Any]], None] | None = None,
     minutes: float | None = None,
+    device: str | None = None,
 ) -> PretrainResult:
     """Trains a student from scratch into the checkpoint directory `out`, or goes on where it was interrupted.
 
-    `preset`: `tiny` (the shipped student), `arithmetic-checks` or `word-checks` (from `tiny` on, one task, attempts
-    that are checked and repaired), `debug` (seconds; for tests). `minutes` bounds the time: the schedule is
-    then squeezed into it, and the result depends on the speed of the machine. `progress` is called with one flat
-    record now and then, which `training_log.jsonl` in `out` keeps as well.
-    Raises ConfigError for an unknown preset and StorageError when `out` cannot be written.
+    `preset`: `tiny` (the shipped student), `small` (38 million parameters, for a GPU), `arithmetic-checks` or
+    `word-checks` (from `tiny` on, one task, attempts that are checked and repaired), `debug` (seconds; for tests).
+    `device`: `cpu`, `cuda`; None: a GPU where there is one, which computes in bfloat16. `minutes` bounds the time: the
+    schedule is then squeezed into it, and the result depends on the speed of the machine. `progress` is called with
+    one flat record now and then, which `training_log.jsonl` in `out` keeps as well.
+    Raises ConfigError for an unknown preset or device and StorageError when `out` cannot be written.
     """
     import torch
 
@@ -74,6 +76,9 @@ def pretrain(
         raise ConfigError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"The time limit must be positive, not {minutes} minutes.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(f"Pretraining cannot use the device {device!r} here; there are cpu, and cuda with a GPU.")
     config = PRESETS[preset]
     work = out.with_name(f".{out.name}.pretraining")
     try:
@@ -85,7 +90,7 @@ def pretrain(
     torch.set_num_threads(1)  # the two shards of a batch are the parallelism
     torch.set_flush_denormal(True)  # tiny gradients would otherwise be several times slower to compute with
     try:
-        run = _Run(preset, config, seed, tokenizer)
+        run = _Run(preset, config, seed, tokenizer, device)
         run.resume(work / STATE_FILE)
         matches = _train(run, work, progress, minutes)
     finally:
@@ -201,7 +206,7 @@ def gold_match(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], list[int
     model.eval()
     with torch.no_grad():
         for start in range(0, len(rows), 16):
-            ids, labels = _padded(rows[start : start + 16], tokenizer.pad_token_id)
+            ids, labels = _padded(rows[start : start + 16], tokenizer.pad_token_id, model.device)
             predicted = model(input_ids=ids, use_cache=False).logits[:, :-1].argmax(-1)
             wrong = (predicted != labels[:, 1:]) & (labels[:, 1:] != -100)
             hits += int((~wrong.any(dim=1)).sum())
@@ -212,7 +217,9 @@ def gold_match(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], list[int
 class _Run:
     """The training state: model, optimisers, position in the stream of batches."""
 
-    def __init__(self, name: str, config: Preset, seed: int, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, name: str, config: Preset, seed: int, tokenizer: PreTrainedTokenizerFast, device: str = "cpu"
+    ) -> None:
         import torch
 
         from tripost_core.lm.muon import Muon
@@ -220,12 +227,12 @@ class _Run:
         self.name, self.config, self.seed, self.tokenizer = name, config, seed, tokenizer
         self.step = self.tokens = 0
         self.seconds = self.loss = 0.0
-        self.model = build_model(config, seed)
+        self.model = build_model(config, seed).to(device)
         self.model.train()
         # Two shards of a batch on two threads, each with a replica that shares the weights but not the gradients. On
         # a busy machine this is several times faster than two threads inside every operator, which wait for one
         # another thousands of times a second; and the sum does not depend on the number of cores.
-        self._replicas = [self.model, _replica(self.model)]
+        self._replicas = [self.model, _replica(self.model)] if self.model.device.type == "cpu" else [self.model]
         self._pool = ThreadPoolExecutor(len(self._replicas))
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         chosen = {id(p) for p in matrices}
@@ -238,7 +245,7 @@ class _Run:
         """One optimiser step at this position of the schedule; returns the mean loss of a trained token."""
         rows = self._next_batch(position)
         trained = sum(label != -100 for _, labels in rows for label in labels)
-        half = len(rows) // 2
+        half = len(rows) // 2 if len(self._replicas) > 1 else 0
         shards = [rows[:half], rows[half:]] if half else [rows]
         losses = list(self._pool.map(self._backward, self._replicas, shards, [trained] * len(shards)))
         for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True):
@@ -260,12 +267,13 @@ class _Run:
 
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)  # both hold for the thread that calls them
-        ids, labels = _padded(rows, self.tokenizer.pad_token_id)
+        ids, labels = _padded(rows, self.tokenizer.pad_token_id, model.device)
         # Padding is on the right and attention is causal: without a mask the fast kernel runs, and no trained token
         # sees padding.
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        mask = labels[:, 1:] != -100
-        logits = model.lm_head(hidden[mask])
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type != "cpu"):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+            mask = labels[:, 1:] != -100
+            logits = model.lm_head(hidden[mask]).float()
         loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][mask], reduction="sum") / trained
         loss.backward()
         return float(loss.detach())
@@ -333,6 +341,7 @@ class _Run:
             for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
                 prefix = f"{name}.{i}."
                 state = {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
+                state = {k: v.to(parameter.device) if v.ndim else v for k, v in state.items()}
                 optimiser.state[parameter].update(state)
 
     def _recipe(self) -> str:
@@ -376,11 +385,13 @@ def _encoded(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) 
     return [encode(document, tokenizer) for document in documents]
 
 
-def _padded(rows: Sequence[tuple[list[int], list[int]]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(
+    rows: Sequence[tuple[list[int], list[int]]], pad_id: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and labels as two tensors [rows, longest], padded on the right."""
     import torch
 
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([row + [pad_id] * (width - len(row)) for row, _ in rows])
     labels = torch.tensor([row + [-100] * (width - len(row)) for _, row in rows])
-    return ids, labels
+    return ids.to(device), labels.to(device)
