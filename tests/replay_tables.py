@@ -32,10 +32,17 @@ def filtered(trajectories, task, max_length=10**6, limit=None, size=BATCH, schem
     return [row for table in found.tables() for row in table.to_pylist()]
 
 
-def balanced(triplets, problems, task, config, seed, iteration, expert=None, size=BATCH):
+def balanced(triplets, problems, task, config, seed, iteration, expert=None, size=BATCH, workings=None):
     """The training rows, each iteration's triplets from a source of their own."""
     drawn = by_columns.balance(
-        sources_of(triplets, size), batches(problems, "problems-1", size), task, config, seed, iteration, expert
+        sources_of(triplets, size),
+        batches(problems, "problems-1", size),
+        task,
+        config,
+        seed,
+        iteration,
+        expert,
+        workings,
     )
     return [row for table in drawn.tables for row in table.to_pylist()]
 

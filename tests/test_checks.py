@@ -10,9 +10,10 @@ from importlib import import_module
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replay_tables import filtered
+from replay_tables import balanced, filtered
 from toys import student_trajectory
 
+from tripost_core.config import BalanceConfig
 from tripost_core.editing import OPEN, improve, judge
 from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
@@ -238,10 +239,10 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
 
 
 @pytest.mark.parametrize("task_name", TASKS_WITH_CHECKS)
-def test_the_filter_compares_an_update_without_its_workings(task_name):
+def test_replay_takes_workings_for_no_part_of_an_attempt(task_name):
     task, expert, rng = load_task(task_name), load_expert({"checks": True}, task_name, 0), random.Random(2)
-    attempts = []
-    for problem in task.generate([s.name for s in task.subtasks if s.seen][-1], 12, 3):
+    questions, attempts = task.generate([s.name for s in task.subtasks if s.seen][-1], 12, 3), []
+    for problem in questions:
         planted = plant(problem, rng.choice(error_classes(task_name)), rng)
         if planted is None or not planted.attempt.strip():
             continue
@@ -258,6 +259,14 @@ def test_the_filter_compares_an_update_without_its_workings(task_name):
     assert plain.total() == aware.total() > 5
     assert (plain["prefix_changed"] > 0) == (task_name == "word_sorting")
     assert aware["prefix_changed"] == 0 < aware[None]
+    pattern = of_task(task_name).WORKING.pattern
+    problems = [{**problem_row(p), "rationale": task.rationale(p.question)} for p in questions]
+    triplets = filtered(attempts, task, workings=pattern)
+    rows = balanced(triplets, problems, task, BalanceConfig(auto=True), 0, 1, expert, workings=pattern)
+    answers = [row["segments"][1]["text"] for row in rows if row["bucket"] == "correct"]
+    assert answers and not any(re.search(pattern, text) for text in answers)
+    updates = [row["segments"][-1]["text"] for row in rows if row["bucket"] == "improvement"]
+    assert updates and all(re.search(pattern, text) for text in updates)
 
 
 def test_a_drill_of_words_calls_the_wrong_lists_wrong():

@@ -57,6 +57,7 @@ def balance(
     seed: int,
     iteration: int,
     expert: Expert | None = None,
+    workings: str | None = None,
 ) -> Balanced:
     """The training rows of an iteration, from triplets (a source an iteration) and gold rationales.
 
@@ -64,7 +65,8 @@ def balance(
     down. The correct bucket is drawn evenly from direct and repaired answers as far as both last. Gold that says what
     a drawn answer says already comes last. `auto`: every triplet, and gold as many as x_T. `replay` decides whether
     triplets of earlier iterations count; equal ones count once. The result does not depend on the order of the inputs.
-    `expert`: whose terminal feedback gold gets; None: the plain sentence.
+    `expert`: whose terminal feedback gold gets; None: the plain sentence. `workings`: what matches it is no part of a
+    plain answer, as which a repaired attempt is trained.
     """
     kept = kept_names(sources)
     improvements, direct, repaired = pools(kept, sources, config, seed, iteration)
@@ -81,7 +83,7 @@ def balance(
     bucket = pl.when(pl.col("kind") == X_IMP).then(pl.lit(IMPROVEMENT)).otherwise(pl.lit(CORRECT_ANSWER))
     chosen = pl.concat(drawn).with_columns(bucket=bucket)
     num_gold = min(num_gold, len(gold))
-    tables = _tables(chosen, sources, gold, num_gold, problems, task, iteration, expert)
+    tables = _tables(chosen, sources, gold, num_gold, problems, task, iteration, expert, workings)
     return Balanced(chosen, len(kept), len(gold), num_gold, tables)
 
 
@@ -213,13 +215,14 @@ def _tables(
     task: Task,
     iteration: int,
     expert: Expert | None,
+    workings: str | None,
 ) -> Iterator[pa.Table]:
     """`rows-1` in canonical order: triplets by iteration and id, then gold."""
     chosen = chosen.with_columns(
         row_id=pl.concat_str(pl.col("iteration").cast(pl.String).str.zfill(3), pl.lit("."), "triplet_id")
     ).sort("source", "row")
     said: list[pl.DataFrame] = []
-    tables = _triplet_tables(chosen, sources, task, said)
+    tables = _triplet_tables(chosen, sources, task, workings, said)
     if chosen["row_id"].is_sorted():
         yield from tables
     else:  # two sources of one iteration
@@ -228,7 +231,7 @@ def _tables(
 
 
 def _triplet_tables(
-    chosen: pl.DataFrame, sources: Sequence[Columns], task: Task, said: list[pl.DataFrame]
+    chosen: pl.DataFrame, sources: Sequence[Columns], task: Task, workings: str | None, said: list[pl.DataFrame]
 ) -> Iterator[pa.Table]:
     """The rows of drawn triplets; the hashes of their texts go to `said`."""
 
@@ -239,6 +242,9 @@ def _triplet_tables(
             return None
         texts = pl.DataFrame(pl.from_arrow(batch)).drop("kind")[rows["row"] - start]
         frame = pl.concat([rows, texts], how="horizontal")
+        if workings is not None:
+            plain = pl.col("attempt").str.replace_all(workings, "")
+            frame = frame.with_columns(attempt=pl.when(kind=X_T).then(plain).otherwise("attempt"))
         return row_table(frame, task), _hashes(row_texts(frame, task))
 
     for of_batch in ahead(made, _batches(sources, _TEXTS)):

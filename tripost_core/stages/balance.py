@@ -11,6 +11,7 @@ from tripost_core.buffers import Ref, read_batches, read_rows
 from tripost_core.config import BalanceConfig
 from tripost_core.errors import DataError
 from tripost_core.experts import load_expert
+from tripost_core.experts.checks import of_task
 from tripost_core.problems import load_task
 from tripost_core.replay.balance import Columns, balance
 from tripost_core.replay.rows import GOLD, gold_rows
@@ -30,12 +31,14 @@ def run(context: StageContext) -> StageResult:
         return _gold_alone(context)
     task, iteration = load_task(context.params["task"]), context.params["iteration"]
     config = BalanceConfig.model_validate(context.config)
-    expert = None
+    expert = workings = None
     if context.params.get("workings"):
+        workings = of_task(context.params["task"]).WORKING.pattern
         expert = load_expert({"checks": True}, context.params["task"], context.seed)
     # In the order of the iterations, which is that of the rows: 10 after 9.
     sources = [_columns(context.inputs[name]) for name in sorted(names, key=lambda name: (len(name), name))]
-    balanced = balance(sources, _columns(context.inputs["problems"]), task, config, context.seed, iteration, expert)
+    problems = _columns(context.inputs["problems"])
+    balanced = balance(sources, problems, task, config, context.seed, iteration, expert, workings)
     buckets = Counter(dict(balanced.drawn["bucket"].value_counts().iter_rows()))
     if balanced.num_gold:
         buckets[GOLD] = balanced.num_gold
