@@ -162,7 +162,7 @@ PRESETS = {
     "tiny": _TINY,
     "small": _SMALL,
     "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 4000)),
-    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 1200)),
+    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 4000)),
     "debug": Preset(
         batch_documents=4,
         layers=2,
