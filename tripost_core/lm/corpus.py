@@ -14,7 +14,7 @@ Six kinds of document, all about questions of seen subtasks that no split can ho
 - `columns`: question block, the header of an update and operations of the question's size with their workings.
 - `drill`: question block and feedback alone, which works out the question's operations, or puts some of its words into
   groups, beside results half of which are wrong. For its length it says many times as often that something is wrong
-  as a revision does: of arithmetic thirty, of words four times.
+  as a revision does: of arithmetic thirty times, of words six.
 
 The loss covers what follows the answer header, without the two things that a student should not imitate: the planted
 mistake with what follows from it, and judging an attempt unasked (the `Feedback:` label).
