@@ -28,7 +28,7 @@ from tripost_core.lm.corpus import (
 )
 from tripost_core.lm.muon import Muon, orthogonalised
 from tripost_core.lm.presets import PRESETS
-from tripost_core.lm.pretrain import build_model, pretrain
+from tripost_core.lm.pretrain import SHARD_DOCUMENTS, _shares, build_model, pretrain
 from tripost_core.lm.self_improve import parse_turns
 from tripost_core.lm.student import load_student
 from tripost_core.lm.tokenizer import build_tokenizer
@@ -383,3 +383,14 @@ def test_revisions_of_chosen_mistakes_mend_those_alone():
         attempt = parse_turns(document.text[len(prompt(load_task(problem.task), problem.question)) :])[0].attempt
         classes.add(expert.feedback(problem, attempt).error_class)
     assert classes == {None, "algebraic"}
+
+
+@given(st.lists(st.integers(1, 1500), min_size=1, max_size=40), st.integers(1, 3))
+def test_shares_hold_every_document_once_and_are_about_as_long(lengths, parts):
+    rows = [([0] * length, [position]) for position, length in enumerate(lengths)]
+    shares = _shares(rows, parts)
+    assert sorted(row[1][0] for share in shares for shard in share for row in shard) == list(range(len(rows)))
+    assert all(0 < len(shard) <= SHARD_DOCUMENTS for share in shares for shard in share)
+    assert len(shares) == min(parts, -(-len(rows) // SHARD_DOCUMENTS))
+    computed = [sum(len(shard) * max(len(ids) for ids, _ in shard) for shard in share) for share in shares]
+    assert max(computed) - min(computed) <= SHARD_DOCUMENTS * max(lengths)

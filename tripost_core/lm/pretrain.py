@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+Rows = list[tuple[list[int], list[int]]]
+"""Ids and labels of documents."""
+
 STATE_FILE = "state.safetensors"
 LOG_FILE = "training_log.jsonl"
 CHUNK_BATCHES = 8
+SHARD_DOCUMENTS = 4
+"""Documents of one forward pass on a CPU: of like length, so that little is padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ def pretrain(
     import torch
 
     from tripost_core.lm.student import checkpoint_digest, save_student
+    from tripost_core.lm.threads import keep_memory
     from tripost_core.lm.tokenizer import build_tokenizer
 
     if preset not in PRESETS:
@@ -87,7 +93,9 @@ def pretrain(
         raise StorageError(f"The directory {work} cannot be made: {error.strerror}.") from error
     tokenizer = build_tokenizer(config.context_length)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the two shards of a batch are the parallelism
+    if device == "cpu":
+        keep_memory()
+    torch.set_num_threads(1)  # the two shares of a batch are the parallelism
     torch.set_flush_denormal(True)  # tiny gradients would otherwise be several times slower to compute with
     try:
         run = _Run(preset, config, seed, tokenizer, device)
@@ -229,7 +237,7 @@ class _Run:
         self.seconds = self.loss = 0.0
         self.model = build_model(config, seed).to(device)
         self.model.train()
-        # Two shards of a batch on two threads, each with a replica that shares the weights but not the gradients. On
+        # Two shares of a batch on two threads, each with a replica that shares the weights but not the gradients. On
         # a busy machine this is several times faster than two threads inside every operator, which wait for one
         # another thousands of times a second; and the sum does not depend on the number of cores.
         self._replicas = [self.model, _replica(self.model)] if self.model.device.type == "cpu" else [self.model]
@@ -245,10 +253,9 @@ class _Run:
         """One optimiser step at this position of the schedule; returns the mean loss of a trained token."""
         rows = self._next_batch(position)
         trained = sum(label != -100 for _, labels in rows for label in labels)
-        half = len(rows) // 2 if len(self._replicas) > 1 else 0
-        shards = [rows[:half], rows[half:]] if half else [rows]
-        losses = list(self._pool.map(self._backward, self._replicas, shards, [trained] * len(shards)))
-        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shards)]), strict=True):
+        shares = _shares(rows, len(self._replicas)) if len(self._replicas) > 1 else [[rows]]
+        losses = list(self._pool.map(self._backward, self._replicas, shares, [trained] * len(shares)))
+        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shares)]), strict=True):
             for other in parameters[1:]:
                 parameters[0].grad += other.grad
                 other.grad = None
@@ -261,12 +268,17 @@ class _Run:
         self.loss = sum(losses)
         return self.loss
 
-    def _backward(self, model: LlamaForCausalLM, rows: list[tuple[list[int], list[int]]], trained: int) -> float:
-        """Adds the gradients of one shard's share of the loss; returns that share."""
+    def _backward(self, model: LlamaForCausalLM, shards: list[Rows], trained: int) -> float:
+        """Adds the gradients of these shards' share of the loss; returns that share."""
         import torch
 
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)  # both hold for the thread that calls them
+        return sum(self._backward_shard(model, rows, trained) for rows in shards)
+
+    def _backward_shard(self, model: LlamaForCausalLM, rows: Rows, trained: int) -> float:
+        import torch
+
         ids, labels = _padded(rows, self.tokenizer.pad_token_id, model.device)
         # Padding is on the right and attention is causal: without a mask the fast kernel runs, and no trained token
         # sees padding.
@@ -346,6 +358,20 @@ class _Run:
 
     def _recipe(self) -> str:
         return json.dumps({"preset": self.name, "seed": self.seed, **asdict(self.config)}, sort_keys=True)
+
+
+def _shares(rows: Rows, parts: int) -> list[list[Rows]]:
+    """The rows in shards of SHARD_DOCUMENTS of like length, dealt out so that each part has about as much to compute:
+    the longest first, each to who has least. No more parts than shards."""
+    ordered = sorted(rows, key=lambda row: len(row[0]))
+    shards = [ordered[i : i + SHARD_DOCUMENTS] for i in range(0, len(ordered), SHARD_DOCUMENTS)]
+    shares: list[list[Rows]] = [[] for _ in range(min(parts, len(shards)))]
+    load = [0] * len(shares)
+    for shard in reversed(shards):
+        least = load.index(min(load))
+        shares[least].append(shard)
+        load[least] += len(shard) * len(shard[-1][0])
+    return shares
 
 
 def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
