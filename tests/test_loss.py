@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tripost_core.lm.batches import Rows
 from tripost_core.lm.encode import EncodedRow
 from tripost_core.lm.loss import (
     MAX_LOGITS,
@@ -22,6 +23,7 @@ from tripost_core.lm.loss import (
     weighted_cross_entropy_sum,
 )
 from tripost_core.lm.packing import can_pack, pack, pad, use_varlen_attention
+from tripost_core.lm.replicas import NUM_REPLICAS, ShareRunner, replicas
 
 VOCABULARY = 11
 TOKEN = st.tuples(st.integers(0, VOCABULARY - 1), st.sampled_from([0.0, 0.0, 1.0, 1.5, 3.0]))
@@ -147,6 +149,35 @@ def test_loss_and_gradients_of_a_model_are_the_reference_however_the_step_is_cut
     assert abs(loss - expected) <= 1e-5 * max(1, abs(expected))
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=ROWS, data=st.data(), packed=st.booleans())
+def test_two_threads_give_the_loss_and_gradients_of_the_reference(rows, data, packed):
+    expected, expected_gradients = reference_step(small_model(), rows)
+    models = replicas(small_model())
+    assert len(models) == NUM_REPLICAS
+    for model in models:
+        attach_weighted_loss(model)
+        if packed:
+            use_varlen_attention(model)
+    all_rows = encoded(rows)
+    batches = Rows(all_rows, packed, NUM_REPLICAS)
+    divisor = count_trained_tokens(pad(all_rows)["weights"])
+    runner, loss = ShareRunner(models), 0.0
+    for part in [*cuts(list(range(len(rows))), data.draw), []]:  # micro-batches, accumulated; the last has no row
+        shares = batches.collate([all_rows[i] for i in part])["shares"]
+        loss += runner.backward(lambda model, share: model(**share).loss / divisor, [[share] for share in shares])
+    assert abs(loss - expected) <= 1e-5 * max(1, abs(expected))
+    for name, parameter in models[0].named_parameters():
+        torch.testing.assert_close(parameter.grad, expected_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
+    assert all(parameter.grad is None for model in models[1:] for parameter in model.parameters())
+
+
+def test_a_model_that_draws_random_numbers_has_no_replicas():
+    config = copy.deepcopy(_model().config)
+    config.attention_dropout = 0.1
+    assert len(replicas(LlamaForCausalLM(config))) == 1
 
 
 @pytest.mark.parametrize("packed", [True, False])

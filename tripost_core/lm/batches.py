@@ -70,7 +70,7 @@ class MicroBatches(Sampler[list[int]]):
         for start in range(0, len(order), self.batch_size):
             step = sorted(order[start : start + self.batch_size], key=lambda i: self.lengths[i])
             if self.packed and self.num_ranks > 1:
-                shares = self._even_shares(step)
+                shares = even_shares(step, self.lengths, self.num_ranks)
                 mine = self._cut(shares[self.rank])
                 each = max(len(self._cut(share)) for share in shares)
             else:  # neighbours in length go to different ranks at the same time
@@ -88,27 +88,31 @@ class MicroBatches(Sampler[list[int]]):
     def _cut(self, rows: list[int]) -> list[list[int]]:
         return [rows[at : at + self.micro_batch_size] for at in range(0, len(rows), self.micro_batch_size)]
 
-    def _even_shares(self, step: list[int]) -> list[list[int]]:
-        """The rows of each rank: the longest first, each to the rank that has the fewest tokens and still has room."""
-        room = math.ceil(len(step) / self.num_ranks)
-        shares: list[list[int]] = [[] for _ in range(self.num_ranks)]
-        tokens = [0] * self.num_ranks
-        for row in reversed(step):
-            rank = min((r for r in range(self.num_ranks) if len(shares[r]) < room), key=lambda r: tokens[r])
-            shares[rank].append(row)
-            tokens[rank] += self.lengths[row]
-        return [share[::-1] for share in shares]
-
     def _order(self, epoch: int) -> list[int]:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)).tolist()
 
 
-class Rows:
-    """Rows by micro-batch: an index of the data set is a list of rows, and an empty one is no row."""
+def even_shares(rows: Sequence[int], lengths: Sequence[int], num_shares: int) -> list[list[int]]:
+    """The rows, sorted by length, dealt out: the longest first, each to the share that has the fewest tokens and still
+    has room. `lengths`: of every row, by index."""
+    room = math.ceil(len(rows) / num_shares)
+    shares: list[list[int]] = [[] for _ in range(num_shares)]
+    tokens = [0] * num_shares
+    for row in reversed(rows):
+        share = min((s for s in range(num_shares) if len(shares[s]) < room), key=lambda s: tokens[s])
+        shares[share].append(row)
+        tokens[share] += lengths[row]
+    return [share[::-1] for share in shares]
 
-    def __init__(self, rows: Sequence[EncodedRow], packed: bool) -> None:
+
+class Rows:
+    """Rows by micro-batch: an index of the data set is a list of rows, and an empty one is no row. A micro-batch is cut
+    into `num_shares` of about as many tokens, fewer where it has fewer rows."""
+
+    def __init__(self, rows: Sequence[EncodedRow], packed: bool, num_shares: int = 1) -> None:
         self.rows = rows
         self.make = pack if packed else pad
+        self.num_shares = num_shares
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,7 +124,12 @@ class Rows:
         return self.rows[index]
 
     def collate(self, rows: Sequence[EncodedRow]) -> Batch:
-        return self.make(rows)
+        """The batch that the model takes; of several shares, `shares` with one for each."""
+        if self.num_shares == 1:
+            return self.make(rows)
+        ordered = sorted(rows, key=lambda row: row.num_tokens)
+        shares = even_shares(range(len(ordered)), [row.num_tokens for row in ordered], self.num_shares)
+        return {"shares": [self.make([ordered[i] for i in share]) for share in shares if share] or [self.make([])]}
 
 
 class EpochLoader(DataLoader):  # type: ignore[type-arg]

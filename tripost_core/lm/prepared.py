@@ -15,6 +15,7 @@ from tripost_core.lm.adapters import add_adapters, merged, quantised
 from tripost_core.lm.deepspeed import zero_stage
 from tripost_core.lm.loss import MAX_LOGITS, attach_weighted_loss
 from tripost_core.lm.packing import can_pack, use_varlen_attention
+from tripost_core.lm.replicas import replicas
 from tripost_core.lm.student import Student, save_student
 
 
@@ -23,6 +24,8 @@ class Prepared:
     """`model`: computes the weighted loss, in packed rows where `packed`, with adapters where they are wanted."""
 
     model: Any
+    replicas: list[PreTrainedModel]
+    """The model and its copies for several threads; none where one thread is as good."""
     tokenizer: PreTrainedTokenizerBase
     packed: bool
     has_adapters: bool
@@ -42,6 +45,7 @@ class Prepared:
         student_dir: Path,
         device: torch.device,
         seed: int,
+        spread_over_threads: bool = False,
     ) -> Prepared:
         """Raises ConfigError where adapters or quantisation cannot be had."""
         model = student.model
@@ -51,11 +55,14 @@ class Prepared:
             model = _partitioned(student_dir)
         attention, use_cache = model.config._attn_implementation, getattr(model.config, "use_cache", None)
         packed = settings.packing and can_pack(model)
+        threads = spread_over_threads and device.type == "cpu" and settings.lora is None
+        models = replicas(model) if threads and not settings.gradient_checkpointing else [model]
         # With parameters spread over the ranks every use of the output layer is a collective, so that its number must
         # not depend on how many tokens a rank has.
-        attach_weighted_loss(model, None if zero_stage(zero) == 3 else MAX_LOGITS, like=student.model)
-        if packed:
-            use_varlen_attention(model)
+        for each in models:
+            attach_weighted_loss(each, None if zero_stage(zero) == 3 else MAX_LOGITS, like=student.model)
+            if packed:
+                use_varlen_attention(each)
         if settings.gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         trained: Any = model if settings.lora is None else add_adapters(model, settings.lora, seed)
@@ -64,7 +71,7 @@ class Prepared:
         spread, adapted = zero_stage(zero) == 3, settings.lora is not None
         if spread and adapted:
             raise ConfigError("train.lora and DeepSpeed ZeRO-3 do not go together here; ZeRO-2 does.")
-        return cls(trained, student.tokenizer, packed, adapted, student_dir, attention, use_cache, spread)
+        return cls(trained, models, student.tokenizer, packed, adapted, student_dir, attention, use_cache, spread)
 
     def save(self, trainer: Any, directory: Path) -> Path:
         """The trained student as a plain checkpoint, by the first rank; every rank has to call this."""

@@ -9,15 +9,14 @@ hardware, same number of threads).
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ def pretrain(
     import torch
 
     from tripost_core.lm.student import checkpoint_digest, save_student
-    from tripost_core.lm.threads import keep_memory
+    from tripost_core.lm.threads import suited_to_cpu
     from tripost_core.lm.tokenizer import build_tokenizer
 
     if preset not in PRESETS:
@@ -92,18 +91,10 @@ def pretrain(
     except OSError as error:
         raise StorageError(f"The directory {work} cannot be made: {error.strerror}.") from error
     tokenizer = build_tokenizer(config.context_length)
-    threads = torch.get_num_threads()
-    if device == "cpu":
-        keep_memory()
-    torch.set_num_threads(1)  # the two shares of a batch are the parallelism
-    torch.set_flush_denormal(True)  # tiny gradients would otherwise be several times slower to compute with
-    try:
-        run = _Run(preset, config, seed, tokenizer, device)
+    run = _Run(preset, config, seed, tokenizer, device)
+    with suited_to_cpu(run.model):
         run.resume(work / STATE_FILE)
         matches = _train(run, work, progress, minutes)
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
     save_student(run.model, tokenizer, out, dtype=torch.bfloat16)
     try:
         shutil.copyfile(work / LOG_FILE, out / LOG_FILE)
@@ -231,17 +222,14 @@ class _Run:
         import torch
 
         from tripost_core.lm.muon import Muon
+        from tripost_core.lm.replicas import ShareRunner, replicas
 
         self.name, self.config, self.seed, self.tokenizer = name, config, seed, tokenizer
         self.step = self.tokens = 0
         self.seconds = self.loss = 0.0
         self.model = build_model(config, seed).to(device)
         self.model.train()
-        # Two shares of a batch on two threads, each with a replica that shares the weights but not the gradients. On
-        # a busy machine this is several times faster than two threads inside every operator, which wait for one
-        # another thousands of times a second; and the sum does not depend on the number of cores.
-        self._replicas = [self.model, _replica(self.model)] if self.model.device.type == "cpu" else [self.model]
-        self._pool = ThreadPoolExecutor(len(self._replicas))
+        self._runner = ShareRunner(replicas(self.model))
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         chosen = {id(p) for p in matrices}
         rest = [p for p in self.model.parameters() if id(p) not in chosen]
@@ -253,30 +241,19 @@ class _Run:
         """One optimiser step at this position of the schedule; returns the mean loss of a trained token."""
         rows = self._next_batch(position)
         trained = sum(label != -100 for _, labels in rows for label in labels)
-        shares = _shares(rows, len(self._replicas)) if len(self._replicas) > 1 else [[rows]]
-        losses = list(self._pool.map(self._backward, self._replicas, shares, [trained] * len(shares)))
-        for parameters in zip(*(replica.parameters() for replica in self._replicas[: len(shares)]), strict=True):
-            for other in parameters[1:]:
-                parameters[0].grad += other.grad
-                other.grad = None
+        several = len(self._runner.models) > 1
+        shares = _shares(rows, len(self._runner.models)) if several else [[rows]]
+        self.loss = self._runner.backward(partial(self._loss, trained=trained), shares)
         for optimiser, lr in ((self.muon, self.config.muon_lr), (self.adamw, self.config.adamw_lr)):
             optimiser.param_groups[0]["lr"] = lr * self.config.lr_factor(position)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self.tokens += sum(len(ids) for ids, _ in rows)
-        self.loss = sum(losses)
         return self.loss
 
-    def _backward(self, model: LlamaForCausalLM, shards: list[Rows], trained: int) -> float:
-        """Adds the gradients of these shards' share of the loss; returns that share."""
-        import torch
-
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)  # both hold for the thread that calls them
-        return sum(self._backward_shard(model, rows, trained) for rows in shards)
-
-    def _backward_shard(self, model: LlamaForCausalLM, rows: Rows, trained: int) -> float:
+    def _loss(self, model: LlamaForCausalLM, rows: Rows, trained: int) -> torch.Tensor:
+        """These rows' share of the step's loss; `trained`: tokens of the whole step."""
         import torch
 
         ids, labels = _padded(rows, self.tokenizer.pad_token_id, model.device)
@@ -286,9 +263,7 @@ class _Run:
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             mask = labels[:, 1:] != -100
             logits = model.lm_head(hidden[mask]).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][mask], reduction="sum") / trained
-        loss.backward()
-        return float(loss.detach())
+        return torch.nn.functional.cross_entropy(logits, labels[:, 1:][mask], reduction="sum") / trained
 
     def _next_batch(self, position: float) -> list[tuple[list[int], list[int]]]:
         batch = next(self._batches, None)
@@ -372,14 +347,6 @@ def _shares(rows: Rows, parts: int) -> list[list[Rows]]:
         shares[least].append(shard)
         load[least] += len(shard) * len(shard[-1][0])
     return shares
-
-
-def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The same weights (shared memory) with gradients of its own."""
-    twin = copy.deepcopy(model)
-    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
-        mine.data = theirs.data
-    return twin
 
 
 class _Log:

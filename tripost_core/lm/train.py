@@ -150,7 +150,11 @@ def train_rank(
     identity = _identity(student.digest, kept, config, total_steps, seed, ranks)
     arguments = _arguments(settings, student_config, order, total_steps, seed, work_dir / "checkpoints", zero)
     arguments.run_name = run_name(tracking, label)
-    prepared = Prepared.of(student, settings, student_config, zero, Path(student_dir), arguments.device, seed)
+    # Copies do not know of autocast, and a micro-batch of one row has no two shares.
+    in_threads = ranks.is_plain and student_config.dtype == "float32" and order.micro_batch_size > 1
+    prepared = Prepared.of(
+        student, settings, student_config, zero, Path(student_dir), arguments.device, seed, in_threads
+    )
     try:
         latest = latest_checkpoint(work_dir / "checkpoints", identity, remove=order.rank == 0)
         keeper = Keeper(identity, total_steps, started, latest, progress)
@@ -158,7 +162,8 @@ def train_rank(
             model=prepared.model,
             args=arguments,
             order=order,
-            rows=Rows(kept, prepared.packed),
+            rows=Rows(kept, prepared.packed, len(prepared.replicas)),
+            replicas=prepared.replicas,
             callbacks=[keeper, *trackers(tracking, label, order.rank == 0)],
         )
         trainer.remove_callback(PrinterCallback)

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tripost_core.errors import ModelError
 from tripost_core.lm.batches import EpochLoader, MicroBatches, Rows
 from tripost_core.lm.loss import count_trained_tokens
 from tripost_core.lm.packing import Batch
+from tripost_core.lm.replicas import ShareRunner
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, where it is installed, says on stdout that it looked
@@ -37,10 +38,19 @@ class WeightedTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # by the step's trained tokens, so the Trainer shall not divide again
 
-    def __init__(self, *args: Any, order: MicroBatches, rows: Rows, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        order: MicroBatches,
+        rows: Rows,
+        replicas: Sequence[torch.nn.Module] = (),
+        **kwargs: Any,
+    ) -> None:
+        """`replicas`: the model and its copies, for micro-batches in as many shares."""
         super().__init__(*args, train_dataset=rows, **kwargs)  # type: ignore[arg-type]
         self.order = order
         self.rows = rows
+        self.runner = ShareRunner(replicas) if len(replicas) > 1 else None
         self.num_trained_tokens, self.last_log = 0, time.monotonic()
         """Tokens trained since, and moment of, the last log."""
         assert self.accelerator.num_processes == order.num_ranks, (self.accelerator.num_processes, order.num_ranks)
@@ -55,11 +65,28 @@ class WeightedTrainer(Trainer):
     ) -> tuple[list[Batch], int]:
         """This rank's micro-batches of one optimiser step, and how many tokens the step trains on all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = sum(count_trained_tokens(batch["weights"]) for batch in batches)
+        shares = [share for batch in batches for share in batch.get("shares", [batch])]
+        count = sum(count_trained_tokens(share["weights"]) for share in shares)
         if self.order.num_ranks > 1:
             count = int(self.accelerator.reduce(torch.tensor(count, device=device), "sum"))
         self.num_trained_tokens += count
         return batches, count
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward of one micro-batch; in several threads where it comes in shares."""
+        if self.runner is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        assert num_items_in_batch is not None
+        divisor = max(int(num_items_in_batch), 1)
+        for replica in self.runner.models:
+            replica.train()
+        shares = [[share] for share in inputs["shares"]]
+        return torch.tensor(self.runner.backward(lambda replica, share: replica(**share).loss / divisor, shares))
 
     def compute_loss(
         self,
