@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tripost_core.errors import ModelError, StorageError
-from tripost_core.lm.student import STUDENTS, checkpoint_digest, load_student, resolve_student, save_student
+from tripost_core.lm.student import (
+    BUILT_IN,
+    STUDENTS,
+    checkpoint_digest,
+    load_student,
+    resolve_student,
+    save_student,
+)
 from tripost_core.lm.tokenizer import VOCAB_SIZE, build_tokenizer
 
 
@@ -172,14 +179,19 @@ def test_save_below_a_file_is_a_storage_error(checkpoint, tmp_path):
     one_sentence(caught)
 
 
-def test_shipped_student():
-    directory = resolve_student("tiny")
-    assert directory == STUDENTS / "tiny"
-    assert sum(path.stat().st_size for path in directory.rglob("*")) <= 8 * 10**6
-    student = load_student("tiny", device="cpu")
-    assert student.context_length >= 4096 and student.name == "tiny"
+def test_shipped_students_are_small():
+    assert sorted(path.name for path in STUDENTS.iterdir()) == sorted(BUILT_IN)
+    assert sum(path.stat().st_size for path in STUDENTS.rglob("*")) <= 8 * 10**6
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_shipped_student(name):
+    directory = resolve_student(name)
+    assert directory == STUDENTS / name
+    student = load_student(name, device="cpu")
+    assert student.context_length >= 4096 and student.name == name
     assert student.tokenizer.pad_token_id != student.tokenizer.eos_token_id
     card = (directory / "README.md").read_text()
-    assert "tripost pretrain --preset tiny" in card and student.digest in card
+    assert f"tripost pretrain --preset {name}" in card and student.digest in card
     records = [json.loads(line) for line in (directory / "training_log.jsonl").read_text().splitlines()]
     assert records[-1]["step"] > records[0]["step"]

@@ -56,7 +56,7 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="directory of the new student; must not hold one yet")],
     preset: Annotated[
         str,
-        typer.Option(help="tiny (shipped; two hours on 2 cores), small (a GPU), arithmetic-checks, word-checks, debug"),
+        typer.Option(help="tiny (two hours on 2 cores), small (a GPU), arithmetic-checks, word-checks, debug"),
     ] = "tiny",
     seed: Annotated[int, typer.Option(help="of weights and documents")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; otherwise a GPU where there is one")] = None,
@@ -88,7 +88,7 @@ def _short(value: object) -> str:
 @app.command()
 def evaluate(
     task: TaskOption,
-    model: Annotated[str | None, typer.Option(help="`tiny`, a model directory, or a hub name")] = None,
+    model: Annotated[str | None, typer.Option(help="a built-in student, a model directory, or a hub name")] = None,
     expert: Annotated[
         Path | None, typer.Option(help="instead of a model: a run config whose expert model is prompted, not trained")
     ] = None,
@@ -159,7 +159,7 @@ def evaluate(
 @app.command()
 def solve(
     question: Annotated[str, typer.Argument(help="a question of the task")],
-    model: Annotated[str, typer.Option(help="`tiny`, a model directory, or a hub name")],
+    model: Annotated[str, typer.Option(help="a built-in student, a model directory, or a hub name")],
     task: TaskOption,
     temperature: Annotated[float, typer.Option(min=0, help="0 = greedy")] = 0.0,
     max_improvements: Annotated[int, typer.Option(min=0)] = 3,

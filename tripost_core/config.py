@@ -48,7 +48,10 @@ class DataConfig(_Model):
 class StudentConfig(_Model):
     """The small model M."""
 
-    model: str = Field("tiny", description="`tiny` (shipped), a Hugging Face causal LM directory, or a hub name")
+    model: str = Field(
+        "tiny",
+        description="`tiny` or `arithmetic-checks` (shipped), a Hugging Face causal LM directory, or a hub name",
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of weights and computation")
     device: str | None = Field(None, description="`cpu`, `cuda`, ...; empty = a GPU where there is one")
 

@@ -1,7 +1,8 @@
 """The small model M (paper section 2.1): load it, save it, name it by the digest of its content.
 
-`tiny` is the checkpoint inside the package (tripost_core/students/tiny); everything else is a directory or a hub name
-of a Hugging Face causal language model with safetensors weights. Code from a checkpoint is never run.
+`tiny` and `arithmetic-checks` are checkpoints inside the package (tripost_core/students/, with a card each); everything
+else is a directory or a hub name of a Hugging Face causal language model with safetensors weights. Code from a
+checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STUDENTS = Path(__file__).resolve().parents[1] / "students"
-BUILT_IN = ("tiny",)
+BUILT_IN = ("tiny", "arithmetic-checks")
 
 _TOKENIZER_FILES = (
     "tokenizer*",
@@ -61,7 +62,7 @@ def load_student(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> Student:
-    """`tiny`, a checkpoint directory or a hub name, as a `Student`.
+    """A built-in student, a checkpoint directory or a hub name, as a `Student`.
 
     `device` defaults to the first GPU or else the CPU; `dtype` to fp32 on the CPU and bf16 on a GPU.
     Raises ModelError (one sentence) for a directory that is missing, has no safetensors weights or broken files, and
