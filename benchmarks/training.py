@@ -6,8 +6,8 @@ The authors' way (their research code): every row padded to 256, 448, 640, 832 o
 four accumulated, the model's own loss computed besides the weighted one, logits and loss over the padding too. Ours:
 `train` of this project, rows packed, logits of trained tokens alone, on two threads of one process (the default for a
 small student) and on a process a core. Both take the same optimiser steps over the same rows, with the same AdamW. The
-time is that of the steps, without starting processes and loading the student. Each is timed several times, in turns; the
-best one counts.
+time is that of the steps, without starting processes and loading the student. Each is timed several times, in turns,
+and the best one counts.
 """
 
 from __future__ import annotations
