@@ -25,7 +25,7 @@ class Prepared:
 
     model: Any
     replicas: list[PreTrainedModel]
-    """The model and its copies for several threads; none where one thread is as good."""
+    """The model and its copies for several threads; the model alone where one thread is as good."""
     tokenizer: PreTrainedTokenizerBase
     packed: bool
     has_adapters: bool
