@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tripost_core.buffers import Ref, join, read_manifest, write_file
-from tripost_core.config import CONTINUED, RATIONALE, RunConfig
+from tripost_core.config import CONTINUED, RATIONALE, RunConfig, TrainConfig
 from tripost_core.errors import DataError
 from tripost_core.problems.splits import file_digests
 from tripost_core.record import Entry, RunRecord, fingerprint
@@ -153,7 +153,12 @@ class RunPlan:
         `train.num_epochs` passes where there is nothing to be like."""
         num_steps = None if like is None else metrics_of(like)["num_steps"]
         label = f"{CONTINUED}/train-{iteration}"
-        return self._train(label, self.config.train, student, gold, iteration, num_steps=num_steps)
+        # Gold has no improvements, so runs that treat these differently share what continues from gold alone.
+        usual = TrainConfig()
+        config = self.config.train.model_copy(
+            update={"improvement_weight": usual.improvement_weight, "mask_attempt": usual.mask_attempt}
+        )
+        return self._train(label, config, student, gold, iteration, num_steps=num_steps)
 
     def evaluate(self, name: str, student: Ref, problems: Ref) -> StageRequest:
         """Greedy answers to the test questions."""
