@@ -57,6 +57,7 @@ bench: setup  ## the benchmarks of docs/log.md, on an idle machine
 	$(BIN)/python benchmarks/orchestration.py
 
 bench-gpu: setup  ## one GPU: loss, training against TRL, generation, the whole run; under ten minutes
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c requirements.lock --editable ".[train,gpu]"
 	$(BIN)/python -m benchmarks.gpu --out gpu.json
 
 clean:  ## .venv and caches, not runs

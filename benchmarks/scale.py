@@ -23,8 +23,10 @@ class Constants:
     cache_replays_per_second: float = 31_760.0
     prefect_task_runs_per_second: float = 40.0
     prefect_event_queue: int = 10_000
-    orchestration_seconds_per_stage: float = 0.59
-    """2.7 % of the first main job (696 s, 32 stages), server start included."""
+    orchestration_seconds_per_stage: float = 0.106
+    """3.4 s between the 32 stages of a main job of 434 s (docs/log.md, "Four main jobs from a fresh clone")."""
+    orchestration_seconds_per_run: float = 23.0
+    """Start and end of the same job, most of it the first server's database."""
     trajectory_bytes: int = 383
     triplet_bytes: int = 231
     row_bytes: int = 113
@@ -39,7 +41,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Gpu:
-    """Data sheets, and two shares of them that nobody has measured for this project yet."""
+    """Data sheets, and shares of them that nobody has measured for this project yet."""
 
     name: str
     peak_flops: float
@@ -49,10 +51,18 @@ class Gpu:
     """Assumed: the bar of `benchmarks/gpu.py`."""
     decode_share: float = 0.5
     """Assumed: of the memory's bandwidth, while the batch is full."""
+    host_bytes_per_second: float = 100e9
+    """Assumed: what an optimiser in the memory of a server reaches of its bandwidth."""
+    link_bytes_per_second: float = 25e9
+    """Assumed: of PCIe 4.0 with 16 lanes, in one direction."""
 
 
 A100 = Gpu("A100 80 GB", 312e12, 2.0e12, 80)
 H200 = Gpu("H200", 989e12, 4.8e12, 141)
+CORE = Gpu("one core of the log's first machine", 84e9, 5.0e9, 8, mfu=0.45, decode_share=0.5)
+"""To hold the formulas to measurements. 84 GFLOP/s is its peak, which matrix products reach; they are 37 % of a step,
+and with those of attention, a fifth as many, the share is 0.45. Half of decoding is attention over the cache, 20 MB a
+layer and 100 rows, which at the measured speed is 5.0 GB/s."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +91,25 @@ class Job:
     in_flight: int = 64
     gpus: int = 1
     lora: bool = False
+    offload: bool = False
+    """ZeRO-2 with the optimiser's state in the host's memory, on one GPU."""
+    batch_rows: int = 4
+    """Of an optimiser step."""
 
 
 def training_seconds(job: Job, gpu: Gpu, iteration: int = 1) -> float:
-    """One iteration's, all iterations' buffer (`replay: all`)."""
-    tokens = job.prompts * job.rows_per_prompt * iteration * job.row_tokens * job.epochs
+    """One iteration's, all iterations' buffer (`replay: all`).
+
+    An optimiser on the host reads gradients, weights and two moments and writes all but the gradients, 28 bytes a
+    parameter, and bf16 gradients and weights cross the link.
+    """
+    rows = job.prompts * job.rows_per_prompt * iteration * job.epochs
     flops = (4 if job.lora else 6) * job.parameters + 6 * job.layers * job.width * job.row_tokens
-    return tokens * flops / (gpu.peak_flops * gpu.mfu * job.gpus)
+    seconds = rows * job.row_tokens * flops / (gpu.peak_flops * gpu.mfu * job.gpus)
+    if job.offload:
+        step = job.parameters * (28 / gpu.host_bytes_per_second + 4 / gpu.link_bytes_per_second)
+        seconds += rows / job.batch_rows * step
+    return seconds
 
 
 def generation_seconds(job: Job, gpu: Gpu) -> float:
@@ -117,10 +139,17 @@ def expert_usd(job: Job) -> float:
 def training_gib(job: Job, rank_share: int = 1, micro_tokens: int = 4096) -> float:
     """Of one GPU: bf16 weights and gradients, fp32 master weights and two moments (a ZeRO-2 rank has 1/rank_share of
     all but the weights), activations of a micro-batch with gradient checkpointing. LoRA: the weights and 1 % of the
-    rest."""
+    rest. With the optimiser on the host: the weights and a bucket of 500 million gradients, DeepSpeed's default."""
     rest = (2 + 12) * job.parameters * (0.01 if job.lora else 1.0) / rank_share
+    if job.offload:
+        rest = 2 * min(5e8, job.parameters)
     activations = micro_tokens * job.width * (2 * job.layers + 34)
     return (2 * job.parameters + rest + activations) / GIB
+
+
+def host_gib(job: Job) -> float:
+    """Of the host's memory with the optimiser there: fp32 master weights, two moments and gradients."""
+    return 16 * job.parameters / GIB if job.offload else 0.0
 
 
 def storage_gib(job: Job, constants: Constants = Constants()) -> float:
@@ -151,6 +180,7 @@ SIZES = {
     "Qwen2.5 0.5B": Job(0.49e9, 24, 896, 2 * 24 * 128 * 2),
     "Llama 3.2 1B": Job(1.24e9, 16, 2048, 2 * 16 * 512 * 2),
     "LLaMA 7B": Job(6.7e9, 32, 4096, 2 * 32 * 4096 * 2),
+    "LLaMA 7B, ZeRO-2 offload": Job(6.7e9, 32, 4096, 2 * 32 * 4096 * 2, offload=True),
     "LLaMA 7B, LoRA": Job(6.7e9, 32, 4096, 2 * 32 * 4096 * 2, lora=True),
 }
 
@@ -167,14 +197,30 @@ def table_by_size() -> str:
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for name, job in SIZES.items():
         train = sum(training_seconds(job, A100, i) for i in (1, 2, 3))
+        host = f", host {host_gib(job):.0f} GiB" if job.offload else ""
         cells = [
             _time(train), _time(3 * generation_seconds(job, A100)),
             f"{_time(3 * expert_seconds(job))}, ${3 * expert_usd(job):.2f}",
-            f"{training_gib(job):.0f} GiB", "-" if job.lora else f"{training_gib(job, 4):.0f} GiB",
+            f"{training_gib(job):.0f} GiB{host}",
+            "-" if job.lora or job.offload else f"{training_gib(job, 4):.0f} GiB",
             f"{storage_gib(job):.0f} GiB",
         ]  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def speeds_on_a_core(rows: int = 160, prompts: int = 500) -> tuple[float, float]:
+    """(trained, written tokens a second) of the built-in student on CORE, as docs/log.md has them measured: rows of 419
+    tokens; outputs beside whose tokens, prompts included, 195 stand in the cache on average."""
+    tiny = Job(
+        976_000, layers=4, width=128, kv_bytes_per_token=2 * 4 * 128 * 4, prompts=rows, rows_per_prompt=1, epochs=1
+    )
+    trained = replace(tiny, row_tokens=419)
+    written = replace(tiny, prompts=prompts, row_tokens=2 * 195)
+    return (
+        rows * trained.row_tokens / training_seconds(trained, CORE),
+        prompts * written.attempt_tokens / generation_seconds(written, CORE),
+    )
 
 
 def table_by_prompts() -> str:
@@ -195,12 +241,15 @@ def table_by_prompts() -> str:
 
 
 def orchestration_seconds(num_task_runs: int, constants: Constants = Constants()) -> float:
-    return num_task_runs * max(constants.orchestration_seconds_per_stage, 1 / constants.prefect_task_runs_per_second)
+    """Of a run."""
+    each = max(constants.orchestration_seconds_per_stage, 1 / constants.prefect_task_runs_per_second)
+    return constants.orchestration_seconds_per_run + num_task_runs * each
 
 
 def main() -> None:
     print(table_by_size(), table_by_prompts(), sep="\n\n")
     runs = task_runs(3, 2, 32)
+    print("\nthe built-in student on one core: {:,.0f} trained, {:,.0f} written tokens/s".format(*speeds_on_a_core()))
     print(f"\n{runs} task runs with 32 shards, {math.ceil(orchestration_seconds(runs))} s of orchestration")
 
 

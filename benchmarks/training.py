@@ -7,7 +7,8 @@ four accumulated, the model's own loss computed besides the weighted one, logits
 `train` of this project, rows packed, logits of trained tokens alone, on two threads of one process (the default for a
 small student) and on a process a core. Both take the same optimiser steps over the same rows, with the same AdamW. The
 time is that of the steps, without starting processes and loading the student. Each is timed several times, in turns,
-and the best one counts.
+and the best one counts. `real_share_ours`: of the ids in the batches that the run in this process really made, those
+that a row has.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,9 @@ import torch
 from tripost_core.config import RanksConfig, TrainConfig
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
-from tripost_core.lm.batches import MicroBatches
+from tripost_core.lm.batches import MicroBatches, Rows
 from tripost_core.lm.encode import EncodedRow, encode_rows
+from tripost_core.lm.packing import Batch
 from tripost_core.lm.student import load_student, resolve_student
 from tripost_core.lm.train import train
 from tripost_core.problems import TASKS, load_task, prompt
@@ -87,6 +91,25 @@ def authors_way(student_dir: Path, rows: list[EncodedRow], order: MicroBatches, 
     return time.perf_counter() - started
 
 
+@contextmanager
+def counted_ids() -> Iterator[dict[str, int]]:
+    """Counts, while it lasts, the ids of the batches that `Rows.collate` makes in this process, and the rows' ids."""
+    counts = {"made": 0, "real": 0}
+    collate = Rows.collate
+
+    def counting(self: Rows, rows: Sequence[EncodedRow]) -> Batch:
+        batch = collate(self, rows)
+        counts["made"] += sum(share["input_ids"].numel() for share in batch.get("shares", [batch]))
+        counts["real"] += sum(row.num_tokens for row in rows)
+        return batch
+
+    Rows.collate = counting  # type: ignore[method-assign]
+    try:
+        yield counts
+    finally:
+        Rows.collate = collate  # type: ignore[method-assign]
+
+
 def ours(student_dir: Path, rows: list[dict[str, Any]], settings: dict[str, Any], ranks: int) -> tuple[float, int]:
     """(seconds of an epoch's steps but the first, which waits for what is made ready at its first use; steps timed)."""
     marks: list[float] = []
@@ -124,17 +147,20 @@ def main() -> None:
     first_step = next(iter(order.steps(1)))
     tokens_but_first = tokens - sum(encoded[i].num_tokens for i in first_step)
     speeds: dict[str, float] = {}
+    counts = {"made": 0, "real": 0}
     for _ in range(arguments.repeat):
         speeds["authors"] = max(speeds.get("authors", 0), tokens / authors_way(student_dir, encoded, order, 1e-4))
         for ranks in sorted({1, arguments.ranks}):
-            seconds, _steps = ours(student_dir, rows, settings, ranks)
+            with counted_ids() as found:
+                seconds, _steps = ours(student_dir, rows, settings, ranks)
+            counts = {key: counts[key] + found[key] for key in counts}  # other processes' batches are not seen here
             name = "ours, two threads" if ranks == 1 else f"ours, {ranks} processes"
             speeds[name] = max(speeds.get(name, 0), tokens_but_first / seconds)
     result = {
         "rows": len(rows),
         "tokens": tokens,
         "real_share_authors": tokens / padded,
-        "real_share_ours": 1.0,
+        "real_share_ours": counts["real"] / counts["made"],
         "tokens_per_second": speeds,
         "ratio": {name: speed / speeds["authors"] for name, speed in speeds.items()},
         "torch_threads": torch.get_num_threads(),

@@ -184,6 +184,7 @@ def _evaluation(problems: list[Row], accuracy: float, tries: float, rng: random.
         rows.append(
             {
                 **{k: problem[k] for k in ("problem_id", "task", "subtask", "seen", "question", "answer")},
+                "attempt_by": "0" * 64,
                 "turns": [{"attempt": problem["rationale"], "feedback": None}] * (1 + attempted),
                 "final_answer": problem["answer"] if right else "0",
                 "right": right,
@@ -233,7 +234,7 @@ class Builder:
 
     def evaluation(self, entry: str, iteration: int | None, problems: list[Row], accuracy: float, tries: float) -> None:
         rows, figures = _evaluation(problems, accuracy, tries, self.rng)
-        self.buffer(entry, iteration, "evaluate", "answers-1", rows, metrics={"eval": figures})
+        self.buffer(entry, iteration, "evaluate", "answers-2", rows, metrics={"eval": figures})
 
     def collection(self, name: str, iteration: int, train: list[Row], spoil: dict[str, Any] | None) -> list[Row]:
         """generate, feedback-0, improve-1, feedback-1, filter; returns the triplets."""

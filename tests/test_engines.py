@@ -24,7 +24,7 @@ from tripost_core.config import EngineConfig, RunConfig, StudentConfig
 from tripost_core.errors import ConfigError, ModelError
 from tripost_core.lm.engines import self_improve_with, server, vllm
 from tripost_core.lm.engines.server import Servers
-from tripost_core.lm.student import resolve_student
+from tripost_core.lm.student import checkpoint_digest, resolve_student
 from tripost_core.plan import RunPlan, base_student
 from tripost_core.record import fingerprint
 from tripost_core.stages import execute
@@ -168,6 +168,7 @@ def test_a_stage_written_by_a_server(tmp_path):
     rows = read_rows(ref)
     assert len(rows) == 4 and len(read_rows(answers)) == 2
     assert {turn["attempt_by"] for row in rows for turn in row["turns"]} == {student.digest}
+    assert {row["attempt_by"] for row in read_rows(answers)} == {student.digest}
     assert {body["model"] for body in endpoint.bodies} == {f"s-{student.digest}"}
     assert read_manifest(ref.uri)["request"]["config"]["engine"] == "server"
 
@@ -311,7 +312,7 @@ def test_transformers_serve_writes_the_greedy_answers_of_our_own_engine(tmp_path
     lists = ("pear apple", "oven ant bee")
     questions = [f"Sort the following words alphabetically: List: {words}" for words in lists]
     settings = {"temperature": 0.0, "max_new_tokens": 200, "max_improvements": 1, "batch_tokens": 9999}
-    rest = ("d" * 64, "word_sorting", questions, [0, 0])
+    rest = (checkpoint_digest(TINY), "word_sorting", questions, [0, 0])
     with serve(tmp_path) as url:
         engine = EngineConfig(kind="server", urls=[url], max_in_flight=1)
         served = self_improve_with(engine, tmp_path / "student", StudentConfig(device="cpu"), *rest, **settings)

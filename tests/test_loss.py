@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.plain_loss import reference, reference_step
 from tripost_core.lm.batches import Rows
 from tripost_core.lm.encode import EncodedRow
 from tripost_core.lm.loss import (
@@ -34,23 +35,6 @@ ROWS = st.lists(st.lists(TOKEN, min_size=1, max_size=9), min_size=1, max_size=6)
 
 def encoded(rows):
     return [EncodedRow(str(n), *(tuple(column) for column in zip(*row, strict=True))) for n, row in enumerate(rows)]
-
-
-def reference(logits_of_row, rows):
-    """(loss, d loss / d logits of each row) in double precision, token by token from the definition."""
-    total, count = 0.0, 0
-    gradients = [np.zeros_like(logits) for logits in logits_of_row]
-    for logits, gradient, row in zip(logits_of_row, gradients, rows, strict=True):
-        for t in range(1, len(row)):
-            token, weight = row[t]
-            if weight == 0:
-                continue
-            exponentials = np.exp(logits[t - 1] - logits[t - 1].max())
-            probabilities = exponentials / exponentials.sum()
-            total += weight * -np.log(probabilities[token])
-            count += 1
-            gradient[t - 1] += weight * (probabilities - np.eye(VOCABULARY)[token])
-    return total / count, [gradient / count for gradient in gradients]
 
 
 def cuts(rows, draw):
@@ -113,16 +97,6 @@ def step_of(model, parts, divisor):
         share.backward()
         loss += share.item()
     return loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def reference_step(model, rows):
-    """The same from the model's own logits, row by row, and the definition in numpy."""
-    model.zero_grad()
-    logits = [model(torch.tensor([[token for token, _ in row]])).logits[0] for row in rows]
-    loss, gradients = reference([part.detach().double().numpy() for part in logits], rows)
-    for part, gradient in zip(logits, gradients, strict=True):
-        part.backward(torch.tensor(gradient, dtype=torch.float32), retain_graph=True)
-    return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -270,7 +244,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {root!r}]
 from test_loss import VOCABULARY, encoded, small_model
 from tripost_core.lm.batches import MicroBatches
 from tripost_core.lm.loss import attach_weighted_loss, count_trained_tokens
@@ -307,7 +281,8 @@ def test_two_ranks_give_the_loss_and_gradients_of_one(tmp_path, packed, micro):
     """7 rows in micro-batches of 2: one rank has a micro-batch more to do, and the other an empty one."""
     out = tmp_path / "rank0.pt"
     make = "pack" if packed else "pad"
-    code = RANK.format(tests=str(Path(__file__).parent), packed=packed, micro=micro, make=make, out=str(out))
+    tests = Path(__file__).parent
+    code = RANK.format(tests=str(tests), root=str(tests.parent), packed=packed, micro=micro, make=make, out=str(out))
     (tmp_path / "rank.py").write_text(code)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     subprocess.run([*command, "--standalone", str(tmp_path / "rank.py")], check=True, capture_output=True)

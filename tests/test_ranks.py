@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,27 +39,65 @@ def alone(student_dir, tmp_path_factory):
     return run_train(student_dir, tmp_path_factory.mktemp("alone"), num_steps=5)
 
 
-def run_ranks(student_dir, work_dir, seen=None, num_steps=5, **ranks):
-    progress = (lambda *event: seen.append(event)) if seen is not None else (lambda *_: None)
-    settings = RanksConfig(processes_per_node=2, **ranks)
-    return train(student_dir, make_rows(10), make_config(), num_steps, 1, work_dir, progress, settings)
+def run_ranks(student_dir, work_dir, progress=lambda *_: None, num_steps=5, micro=None, **ranks):
+    settings, config = RanksConfig(processes_per_node=2, **ranks), make_config(micro_batch_size=micro)
+    return train(student_dir, make_rows(10), config, num_steps, 1, work_dir, progress, settings)
 
 
-@pytest.mark.timeout(600)  # DeepSpeed compiles an operator at its first start on a machine
-@pytest.mark.parametrize("deepspeed", ["none", "zero2", pytest.param("zero3", marks=pytest.mark.slow)])
-def test_two_ranks_train_the_student_of_one(student_dir, alone, tmp_path, deepspeed):
-    """10 rows in steps of 4: the last step of an epoch has 2, so with micro-batches of 2 a rank has none."""
-    seen = []
-    result = run_ranks(student_dir, tmp_path, seen, deepspeed=deepspeed)
-    assert [done for _, done, _ in seen] == [1, 2, 3, 4, 5]
-    for entry, expected in zip(result.losses, alone.losses, strict=True):
-        assert entry["loss"] == pytest.approx(expected["loss"], abs=1e-5)
-        assert entry["learning_rate"] == pytest.approx(expected["learning_rate"])
-    mine, theirs = weights_of(result.checkpoint_dir), weights_of(alone.checkpoint_dir)
+def noting(steps):
+    return lambda _what, done, _total: steps.append(done)
+
+
+def assert_same_training(result, expected):
+    for entry, other in zip(result.losses, expected.losses, strict=True):
+        assert entry["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert entry["learning_rate"] == pytest.approx(other["learning_rate"])
+    mine, theirs = weights_of(result.checkpoint_dir), weights_of(expected.checkpoint_dir)
     assert mine.keys() == theirs.keys()
     for name in mine:
         torch.testing.assert_close(mine[name], theirs[name], atol=2e-5, rtol=1e-4)
-    assert (result.num_trained_tokens, result.num_rows) == (alone.num_trained_tokens, alone.num_rows)
+    assert (result.num_trained_tokens, result.num_rows) == (expected.num_trained_tokens, expected.num_rows)
+
+
+@pytest.mark.timeout(600)  # DeepSpeed compiles an operator at its first start on a machine
+@pytest.mark.parametrize(
+    ("deepspeed", "micro"),
+    [
+        ("none", None),
+        ("zero2", None),
+        pytest.param("zero3", None, marks=pytest.mark.slow),
+        pytest.param("zero2", 1, marks=pytest.mark.slow),
+        pytest.param("zero2-offload", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_two_ranks_train_the_student_of_one(student_dir, alone, tmp_path, deepspeed, micro):
+    """10 rows in steps of 4: the last step of an epoch has 2, so with micro-batches of 2 a rank has none. With those of
+    1 a step accumulates gradients over two, and the last of an epoch over one."""
+    steps = []
+    result = run_ranks(student_dir, tmp_path, noting(steps), deepspeed=deepspeed, micro=micro)
+    assert steps == [1, 2, 3, 4, 5] and result.micro_batch_size == (micro or 2)
+    assert_same_training(result, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_training_on_two_ranks_goes_on_from_its_checkpoint(student_dir, alone, tmp_path):
+    """It is killed after the checkpoint of step 3, with optimiser and gradients spread over both ranks."""
+
+    class Killed(BaseException):
+        pass
+
+    def killer(_what, done, _total):
+        if done == 4:
+            raise Killed
+
+    steps = []
+    with pytest.raises(Killed):
+        run_ranks(student_dir, tmp_path, killer, deepspeed="zero2", micro=1)
+    assert not (tmp_path / "student").exists()
+    result = run_ranks(student_dir, tmp_path, noting(steps), deepspeed="zero2", micro=1)
+    assert steps == [4, 5]
+    assert_same_training(result, alone)
 
 
 @pytest.mark.timeout(300)
@@ -170,6 +209,26 @@ def test_out_of_memory_halves_the_micro_batches_and_keeps_the_steps(student_dir,
     assert tried == [4, 2, 1] and steps == [1, 2, 3, 4, 5]
     assert result.micro_batch_size == 1
     assert [e["loss"] for e in result.losses] == pytest.approx([e["loss"] for e in alone.losses], abs=1e-5)
+
+
+def test_the_model_that_ran_out_of_memory_is_gone_before_the_next_one_is_loaded(student_dir, tmp_path, monkeypatch):
+    """Nothing may hold it: on a GPU its memory is what the next attempt needs."""
+    models, left = [], []
+
+    def loading(*arguments, **settings):
+        left.append([model for model in models if model() is not None])
+        student = load_student(*arguments, **settings)
+        models.append(weakref.ref(student.model))
+        return student
+
+    def until_two(_what, done, _total):
+        if done == 2 and len(models) < 3:
+            raise MemoryError
+
+    monkeypatch.setattr(train_module, "load_student", loading)
+    result = run_train(student_dir, tmp_path, num_steps=3, progress=until_two)
+    assert result.micro_batch_size == 1
+    assert left == [[], [], []]
 
 
 def test_out_of_memory_with_one_row_at_a_time_is_said(student_dir, tmp_path, monkeypatch):

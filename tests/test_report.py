@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from report_fixture import ERROR_CLASSES, build_run
 
-from tripost_core.buffers import read_rows, write_manifest
+from tripost_core.buffers import read_rows, write_buffer, write_manifest
 from tripost_core.config import CONTINUED
 from tripost_core.errors import StorageError
 from tripost_core.record import read_record
@@ -28,6 +28,7 @@ from tripost_core.report.summary import deltas, summary
 from tripost_core.report.svg import ticks
 from tripost_core.report.text import points, reveal
 from tripost_core.report.trajectories import OUTCOMES, choose, load_trajectories
+from tripost_core.sweep.results import read_answers
 
 HOSTILE = (
     "(1) <script>document.documentElement.dataset.pwned = 1</script> </script></style></details>\n"
@@ -194,6 +195,20 @@ def test_a_stage_that_is_gone_is_one_sentence_and_changes_nothing(tmp_path):
         write_report(read_record(tmp_path / "run"), tmp_path / "run")
     assert before == {name: (tmp_path / "run" / name).read_bytes() for name in before}
     assert not list((tmp_path / "run").glob("*.tmp-*"))
+
+
+def test_answers_of_before_their_checkpoints_digest_stood_in_them_are_read(run, tmp_path):
+    """`answers-1`, which finished runs have: the report, `tripost show` and a sweep's table read it."""
+    entry = next(entry for entry in read_record(run).entries if entry.name == "tripost-1")
+    rows = read_rows(entry.stages["evaluate"])
+    old = write_buffer(
+        str(tmp_path / "old"), "answers-1", [{k: v for k, v in r.items() if k != "attempt_by"} for r in rows]
+    )
+    assert (old.kind, entry.stages["evaluate"].kind) == ("answers-1", "answers-2")
+    before = entry.model_copy(update={"stages": {**entry.stages, "evaluate": old}})
+    assert rights(before) == rights(entry)
+    assert read_answers(before, "seen") == read_answers(entry, "seen")
+    assert [{**row, "attempt_by": "0" * 64} for row in read_rows(old)] == rows
 
 
 def test_a_run_that_was_moved_is_read_where_it_is(tmp_path):

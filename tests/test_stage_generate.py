@@ -4,12 +4,12 @@ import pytest
 
 from tripost_core.buffers import read_manifest, read_rows, write_buffer
 from tripost_core.config import EvaluateConfig, GenerateConfig
-from tripost_core.errors import DataError
+from tripost_core.errors import DataError, ModelError
 from tripost_core.lm.self_improve import SelfImprovement, Turn
 from tripost_core.metrics import evaluate_rows
 from tripost_core.problems import load_task
 from tripost_core.problems.base import Problem, subtask_names
-from tripost_core.stages import Ref, StageRequest, execute
+from tripost_core.stages import Ref, StageRequest, committed, execute
 from tripost_core.stages.evaluate import answer_row
 from tripost_core.stages.generate import sample_seed
 
@@ -116,6 +116,7 @@ def test_evaluate(tmp_path, student_ref):
     ref = execute(request("evaluate", tmp_path / "a", problems, student_ref, config))
     rows = read_rows(ref)
     assert {row["problem_id"] for row in rows} == {r["problem_id"] for r in read_rows(problems) if r["split"] == "test"}
+    assert {row["attempt_by"] for row in rows} == {student_ref.digest}
     metrics = read_manifest(ref.uri)["metrics"]
     assert metrics["eval"] == evaluate_rows(rows)
     assert metrics["eval"]["n"]["total"] == 3
@@ -137,6 +138,16 @@ def test_one_question_is_enough_and_none_is_one_sentence(tmp_path, student_ref, 
         )
 
 
+@pytest.mark.parametrize("stage", ["generate", "evaluate"])
+def test_a_checkpoint_that_is_not_the_one_that_is_named_writes_nothing(tmp_path, student_ref, stage):
+    config = (GenerateConfig if stage == "generate" else EvaluateConfig)(max_new_tokens=8).model_dump()
+    other = student_ref.model_copy(update={"digest": "d" * 64})
+    one = request(stage, tmp_path / "a", problems_ref(tmp_path, 1, 1), other, config, iteration=1)
+    with pytest.raises(ModelError, match=rf"has been altered: its digest is {student_ref.digest[:16]}.*not d{{16}}"):
+        execute(one)
+    assert committed(one) is None
+
+
 def test_a_sample_seed_depends_on_all_that_names_the_sample():
     names = [(0, 1, "a", 0), (1, 1, "a", 0), (0, 2, "a", 0), (0, 1, "b", 0), (0, 1, "a", 1)]
     seeds = [sample_seed(*name) for name in names]
@@ -150,7 +161,8 @@ def test_answer_rows_count_a_cut_off_output_as_wrong():
     right, wrong = (f"(1) Some step.\n(Final response) So the answer is {answer}." for answer in (-4, 5))
 
     def flags(*turns, truncated=False):
-        row = answer_row(TASK, problem, SelfImprovement("", tuple(Turn(*turn) for turn in turns), 9, truncated))
+        trajectory = SelfImprovement("", tuple(Turn(*turn) for turn in turns), 9, truncated)
+        row = answer_row(TASK, problem, trajectory, "d" * 64)
         return row["right"], row["first_right"], row["attempted"], row["final_answer"]
 
     assert flags((right, None)) == (True, True, False, "-4")

@@ -134,6 +134,7 @@ def stages(monkeypatch):
             {
                 **{"problem_id": f"p{i}", "task": "t", "subtask": "s", "seen": i < 10, "question": "q", "answer": "1"},
                 **{
+                    "attempt_by": "d" * 64,
                     "turns": [],
                     "final_answer": "1",
                     "right": i % 10 < num_right,
@@ -144,7 +145,7 @@ def stages(monkeypatch):
             for i in range(20)
         ]
         own = {"found": 0.4, "step": 0.3, "false_alarms": 0.1}
-        return StageResult("answers-1", rows, num_in=20, num_kept=20, metrics={"eval": {}, "own_feedback": own})
+        return StageResult("answers-2", rows, num_in=20, num_kept=20, metrics={"eval": {}, "own_feedback": own})
 
     small.evaluate = evaluate
     for stage in STAGES:

@@ -23,16 +23,18 @@ def answered(
     max_improvements: int,
     progress: Progress,
 ) -> list[Row]:
-    """Rows of `answers-1` of a student by name or directory, by greedy decoding. Raises ModelError."""
+    """Rows of `answers-2` of a student by name or directory, by greedy decoding. Raises ModelError."""
     from tripost_core.lm.engines import self_improve_with
-    from tripost_core.lm.student import resolve_student
+    from tripost_core.lm.student import checkpoint_digest, resolve_student
     from tripost_core.stages.evaluate import answer_rows
 
+    directory = resolve_student(model)
+    digest = checkpoint_digest(directory)
     written = self_improve_with(
         EngineConfig(),
-        resolve_student(model),
+        directory,
         StudentConfig(),
-        "",
+        digest,
         task,
         [problem.question for problem in problems],
         [0] * len(problems),  # greedy decoding reads no seed
@@ -42,7 +44,7 @@ def answered(
         batch_tokens=EvaluateConfig().batch_tokens,
         progress=lambda done, total: progress("answers", done, total),
     )
-    return answer_rows(task, problems, written)
+    return answer_rows(task, problems, written, digest)
 
 
 def forced(
@@ -69,7 +71,7 @@ def forced(
 def prompted(
     config: Path, task: str, problems: list[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
 ) -> list[dict[str, Any]]:
-    """Rows of `answers-1` of the expert model that a run config names. Raises ConfigError."""
+    """Rows of `answers-2` of the expert model that a run config names. Raises ConfigError."""
     from tripost_core.config_file import load_config
     from tripost_core.experts.asking import API_KEY
     from tripost_core.experts.editors import LLMEditor

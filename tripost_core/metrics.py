@@ -16,7 +16,7 @@ from tripost_core.experts.base import Verdict
 from tripost_core.trajectory import Feedback
 
 Answer = Mapping[str, Any]
-"""A row of an `answers-1` buffer: of it, `subtask`, `seen`, `right`, `first_right` and `attempted` are read."""
+"""A row of an `answers-2` buffer: of it, `subtask`, `seen`, `right`, `first_right` and `attempted` are read."""
 
 SHARES: dict[str, Callable[[Answer], bool]] = {
     "accuracy": lambda row: row["right"],

@@ -35,6 +35,16 @@ _PROBLEM = [
     ("answer", pa.string()),
 ]
 
+_ANSWER = [
+    ("turns", pa.list_(pa.struct([("attempt", pa.string()), ("feedback", pa.string())]))),
+    ("final_answer", pa.string()),
+    ("right", pa.bool_()),
+    ("first_right", pa.bool_()),
+    ("attempted", pa.bool_()),  # more than one attempt
+    ("truncated", pa.bool_()),
+    ("num_tokens", pa.int32()),
+]
+
 
 def _trajectories(turn: list[tuple[str, pa.DataType]]) -> pa.Schema:
     return pa.schema(
@@ -88,18 +98,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("segments", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
         ]
     ),
-    "answers-1": pa.schema(
-        [
-            *_PROBLEM,
-            ("turns", pa.list_(pa.struct([("attempt", pa.string()), ("feedback", pa.string())]))),
-            ("final_answer", pa.string()),
-            ("right", pa.bool_()),
-            ("first_right", pa.bool_()),
-            ("attempted", pa.bool_()),  # more than one attempt
-            ("truncated", pa.bool_()),
-            ("num_tokens", pa.int32()),
-        ]
-    ),
+    "answers-1": pa.schema([*_PROBLEM, *_ANSWER]),  # of runs that began before `answers-2`
+    "answers-2": pa.schema([*_PROBLEM, ("attempt_by", pa.string()), *_ANSWER]),  # whose attempts: as in trajectories
 }
 
 

@@ -18,7 +18,7 @@ from tripost_core.problems.base import Problem
 def prompted_answers(
     editor: LLMEditor, problems: Sequence[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
 ) -> list[Row]:
-    """Rows of `answers-1`, one a problem and in their order; `first_right` is plain chain of thought."""
+    """Rows of `answers-2`, one a problem and in their order; `first_right` is plain chain of thought."""
     return editor.each(
         problems, lambda expert, problem: prompted_answer(expert, problem, max_improvements), "answers", progress
     )
@@ -48,6 +48,7 @@ async def prompted_answer(expert: LLMExpert, problem: Problem, max_improvements:
         "seen": problem.seen,
         "question": problem.question,
         "answer": problem.answer,
+        "attempt_by": expert.name,
         "turns": turns,
         "final_answer": task.extract_answer(last),
         "right": task.is_right(last, problem.answer),

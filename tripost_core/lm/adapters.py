@@ -64,7 +64,7 @@ def quantised(student_dir: Path, device: torch.device) -> PreTrainedModel:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "train.lora.quantize: 4bit needs the package bitsandbytes (pip install bitsandbytes)."
+            "train.lora.quantize: 4bit needs the package bitsandbytes (pip install 'tripost[qlora]')."
         ) from None
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 

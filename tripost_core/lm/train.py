@@ -105,11 +105,12 @@ def train(
         except OutOfMemoryError:
             if micro == 1:
                 raise
-            micro = math.ceil(micro / 2)
-            logger.warning("Training ran out of memory; it goes on with micro-batches of %d rows.", micro)
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        # Not within `except`: the traceback holds the trainer, and with it the model and the optimiser's state.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        micro = math.ceil(micro / 2)
+        logger.warning("Training ran out of memory; it goes on with micro-batches of %d rows.", micro)
 
 
 def train_rank(

@@ -31,7 +31,7 @@ def run(context: StageContext) -> StageResult:
         "answers",
         temperature=0.0,
     )
-    rows = answer_rows(context.params["task"], problems, written)
+    rows = answer_rows(context.params["task"], problems, written, context.inputs["student"].digest)
     seconds = time.perf_counter() - started
     judged: dict[str, Any] = {}
     if context.params["task"] in TASKS:
@@ -39,7 +39,7 @@ def run(context: StageContext) -> StageResult:
         verdicts = [expert.feedback(p, row["turns"][0]["attempt"]) for p, row in zip(problems, rows, strict=True)]
         judged = {"own_feedback": own_feedback(zip(rows, verdicts, strict=True))}
     return StageResult(
-        schema="answers-1",
+        schema="answers-2",
         rows=rows,
         num_in=len(problems),
         num_kept=len(rows),
@@ -52,13 +52,17 @@ def run(context: StageContext) -> StageResult:
     )
 
 
-def answer_rows(task: TaskReference, problems: Sequence[Problem], written: Sequence[SelfImprovement]) -> list[Row]:
-    """Rows of `answers-1`, one a problem and in their order."""
+def answer_rows(
+    task: TaskReference, problems: Sequence[Problem], written: Sequence[SelfImprovement], digest: str
+) -> list[Row]:
+    """Rows of `answers-2`, one a problem and in their order; `digest`: of the checkpoint that wrote them."""
     loaded = load_task(task)
-    return [answer_row(loaded, problem, trajectory) for problem, trajectory in zip(problems, written, strict=True)]
+    return [
+        answer_row(loaded, problem, trajectory, digest) for problem, trajectory in zip(problems, written, strict=True)
+    ]
 
 
-def answer_row(task: Task, problem: Problem, trajectory: SelfImprovement) -> Row:
+def answer_row(task: Task, problem: Problem, trajectory: SelfImprovement, digest: str) -> Row:
     """An output that ran into the context or token limit is wrong, whatever its last attempt says; a first attempt
     counts for itself where the student came to its end."""
     first, last = trajectory.turns[0], trajectory.turns[-1]
@@ -71,6 +75,7 @@ def answer_row(task: Task, problem: Problem, trajectory: SelfImprovement) -> Row
         "seen": problem.seen,
         "question": problem.question,
         "answer": problem.answer,
+        "attempt_by": digest,
         "turns": [turn._asdict() for turn in trajectory.turns],
         "final_answer": task.extract_answer(last.attempt),
         "right": not trajectory.truncated and task.is_right(last.attempt, problem.answer),

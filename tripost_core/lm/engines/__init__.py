@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tripost_core.config import EngineConfig, StudentConfig
+from tripost_core.errors import ModelError
 from tripost_core.problems import TaskReference, load_task
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def self_improve_with(
 ) -> list[SelfImprovement]:
     """`self_improve` of the checkpoint in `student_dir` (its digest: `digest`) with the engine of the configuration.
 
-    Raises ModelError where the engine does not serve this checkpoint or fails, ConfigError.
+    Raises ModelError where the engine does not have this checkpoint or fails, ConfigError.
     """
     from tripost_core.lm.self_improve import self_improve
 
@@ -67,6 +68,11 @@ def self_improve_with(
         from tripost_core.lm.student import load_student
 
         loaded = load_student(student_dir, student.device, getattr(torch, student.dtype))
+        if loaded.digest != digest:  # what is written is kept under the name of `digest`
+            raise ModelError(
+                f"The checkpoint in {student_dir} has been altered: its digest is {loaded.digest[:16]}..., "
+                f"not {digest[:16]}..."
+            )
         settings = {**settings, "batch_tokens": batch_tokens}
         return self_improve_in_shards(loaded, student_dir, task, questions, seeds, progress=progress, **settings)
     with _served(engine, student_dir, student, digest, api_key) as write:
