@@ -30,6 +30,7 @@ PROJECT_HOME = ROOT / ".prefect"
 POOLS = ("cpu", "a100")
 _PREFECT_FILE = Path("deployments/prefect.yaml")
 _AUTOMATIONS = Path("deployments/automations")
+_TEMPLATES = Path("deployments/pools")
 
 
 def project_port() -> int:
@@ -121,7 +122,8 @@ def _start_all(home: Path, port: int, url: str, environment: dict[str, str], sta
         (home / "api-url").write_text(f"{url}\n")
     print(f"Work pools {' and '.join(POOLS)}, workers, deployments ...", flush=True)
     missing = [pool for pool in POOLS if not api.has(f"/work_pools/{pool}")]
-    _commands(environment, *(("work-pool", "create", "--type", "process", pool) for pool in missing))
+    create = ("work-pool", "create", "--type", "process", "--base-job-template")
+    _commands(environment, *((*create, str(_TEMPLATES / f"process-{pool}.json"), pool) for pool in missing))
     since = datetime.now(UTC)
     workers = [(pool, Guarded(home, f"worker-{pool}")) for pool in POOLS]
     for pool, worker in workers:

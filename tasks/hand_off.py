@@ -2,13 +2,16 @@
 
 The flow run's idempotency key is that of the stage and the number of an attempt. A run that is started again while the
 pool still works for the one before takes up the flow run that is under way; one that failed, or was lost, or is being
-cancelled is never taken up: the next attempt is a new one.
+cancelled is never taken up: the next attempt is a new one, and begins when the one before has ended.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
@@ -30,6 +33,18 @@ PATIENCE_SECONDS = 300.0
 """How long the API may be away before we stop waiting for an answer."""
 SILENCE_SECONDS = 150.0
 """A flow run that says it runs, without a heartbeat for so long, is lost; heartbeats come every 30 s (prefect.toml)."""
+PENDING_SECONDS = 2100.0
+"""A worker took it, and it does not run after so long: it is lost. A GPU node may have to be started first, and the
+image to be pulled. One that waits for a worker or for a slot is Scheduled, and never lost."""
+END_SECONDS = 60.0
+"""How long a flow run that was cancelled may take to end; a worker kills a process after 30 s."""
+
+stop: ContextVar[threading.Event] = ContextVar("stop", default=threading.Event())  # noqa: B039  never set
+"""Once it is set, the threads that wait with it in their context cancel their flow runs and raise Stopped."""
+
+
+class Stopped(BaseException):
+    """The run that waited is being ended. No Exception: nothing catches it, and no task is tried again for it."""
 
 
 def hand_off(request: StageRequest, deployment: str, fresh: bool, key: str) -> Ref:
@@ -41,6 +56,8 @@ def hand_off(request: StageRequest, deployment: str, fresh: bool, key: str) -> R
     fresh = fresh and task_run.run_count == 1
     if fresh:
         key = f"{key}-{task_run.id}"  # what is under way computes what is wanted no more
+    if stop.get().is_set():
+        raise Stopped
     with get_client(sync_client=True) as client:
         child = _under_way(client, request, deployment, fresh, key)
         try:
@@ -67,24 +84,22 @@ def _under_way(client: SyncPrefectClient, request: StageRequest, deployment: str
             )
         except ObjectNotFound:
             raise ConfigError(f"There is no deployment {deployment}; `tripost up` makes it.") from None
+        assert child.state is not None
+        if child.state.is_cancelling() or _is_lost(client, child):
+            child = _ended(client, child)
         state = child.state
         assert state is not None
-        if state.is_completed() and committed(request) is not None:
+        if not state.is_final() or (state.is_completed() and committed(request) is not None):
             return child
-        if state.is_final() or state.is_cancelling():
-            continue
-        if _is_lost(client, child):
-            lost = Crashed(message=f"No heartbeat for {SILENCE_SECONDS:.0f} seconds; another attempt takes its place.")
-            client.set_flow_run_state(child.id, lost, force=True)
-            continue
-        return child
     raise AssertionError("attempts never end")
 
 
 def _is_lost(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether it says that it runs and has been silent for too long."""
+    """Whether it says that it runs, or is about to, and has been silent for too long."""
     assert run.state is not None
     now = datetime.now(UTC)
+    if run.state.is_pending():
+        return run.state.timestamp < now - timedelta(seconds=PENDING_SECONDS)
     since = now - timedelta(seconds=SILENCE_SECONDS)
     if not run.state.is_running() or run.state.timestamp > since:
         return False
@@ -96,18 +111,35 @@ def _is_lost(client: SyncPrefectClient, run: FlowRun) -> bool:
     return not client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1}).json()["events"]
 
 
-def _wait(client: SyncPrefectClient, flow_run_id: UUID) -> FlowRun:
-    last_answer = time.monotonic()
+def _ended(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+    """The flow run, cancelled by its worker, or set to Crashed where no worker does so in time.
+
+    What is only silent may still train, and two trainings must not share a work directory: a worker that lives ends it.
+    """
+    client.set_flow_run_state(run.id, Cancelling(message="It is silent; another attempt takes its place."))
+    run = _wait(client, run.id, END_SECONDS)
+    if run.state is None or not run.state.is_final():
+        lost = Crashed(message="It is silent, and no worker has cancelled it; another attempt takes its place.")
+        client.set_flow_run_state(run.id, lost, force=True)
+        run = client.read_flow_run(run.id)
+    return run
+
+
+def _wait(client: SyncPrefectClient, flow_run_id: UUID, seconds: float = math.inf) -> FlowRun:
+    """The flow run as soon as it is over, or as it is after `seconds`. Raises Stopped."""
+    started = last_answer = time.monotonic()
     for pause_seconds in _pauses():
-        time.sleep(pause_seconds)
+        if stop.get().wait(pause_seconds):
+            raise Stopped
         try:
             flow_run = client.read_flow_run(flow_run_id)
-        except httpx.TransportError:
-            if time.monotonic() - last_answer > PATIENCE_SECONDS:
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            at_fault = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if at_fault or time.monotonic() - last_answer > PATIENCE_SECONDS:
                 raise
-            continue  # a server that restarts does not end a training that goes on
+            continue  # a server, or its database, that restarts does not end a training that goes on
         last_answer = time.monotonic()
-        if flow_run.state is not None and flow_run.state.is_final():
+        if last_answer - started > seconds or (flow_run.state is not None and flow_run.state.is_final()):
             return flow_run
     raise AssertionError("the pauses never end")
 

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -20,7 +21,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from tasks.errors import is_transient
-from tasks.hand_off import hand_off
+from tasks.hand_off import hand_off, stop
 from tasks.progress import ProgressArtifact
 from tasks.secrets import secrets_of
 from tripost_core.buffers import Ref, read_manifest
@@ -72,15 +73,26 @@ class StageTask:
 
     def each(self, requests: Sequence[StageRequest]) -> list[Ref]:
         """The outputs of several requests, in their order. On a pool they are worked on side by side, else one after
-        the other. Raises the first error, after the others have ended."""
+        the other. Raises the first error, after the others have ended; where this run is being ended, what is on the
+        pool is cancelled and not waited for."""
         if len(requests) == 1 or options.get().compute.heavy != "pool":
             return [self(request) for request in requests]
+        ended = threading.Event()
         with ThreadPoolExecutor(len(requests), "stage") as threads:
             contexts = [copy_context() for _ in requests]
-            running = [
-                threads.submit(context.run, self, request) for context, request in zip(contexts, requests, strict=True)
-            ]
-            return [future.result() for future in running]
+            for context in contexts:
+                context.run(stop.set, ended)
+            try:
+                running = [
+                    threads.submit(context.run, self, request)
+                    for context, request in zip(contexts, requests, strict=True)
+                ]
+                return [future.result() for future in running]
+            except Exception:
+                raise
+            except BaseException:  # a signal, which reaches this thread alone
+                ended.set()
+                raise
 
     def __call__(self, request: StageRequest) -> Ref:
         """The committed output: found, taken over or computed, here or on the pool. Raises TripostError."""

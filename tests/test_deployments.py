@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -118,7 +119,8 @@ def test_prefect_toml_is_in_force_in_the_checkout():
 def deployed(prefect_server):
     """The API of a server on which `prefect deploy --all` has run."""
     for pool in ("cpu", "a100"):
-        body = {"name": pool, "type": "process"}
+        template = json.loads((ROOT / "deployments" / "pools" / f"process-{pool}.json").read_text())
+        body = {"name": pool, "type": "process", "base_job_template": template}
         httpx.post(f"{prefect_server}/work_pools/", json=body, trust_env=False, timeout=60).raise_for_status()
     arguments = ("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     result = prefect(*arguments, PREFECT_API_URL=prefect_server)
@@ -165,13 +167,19 @@ def test_a_bad_parameter_is_refused_at_submission(deployed, parameters):
     assert httpx.post(url, json={"parameters": parameters}, trust_env=False, timeout=60).status_code in (409, 422)
 
 
-def test_the_automation_watches_heartbeats_more_often_than_it_waits():
-    import tomllib
+def automation(name):
+    return yaml.safe_load((ROOT / "deployments" / "automations" / f"{name}.yaml").read_text())
 
-    path = ROOT / "deployments" / "automations" / "crashed-runs.yaml"
-    automation = yaml.safe_load(path.read_text())
-    every = tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"]
-    assert automation["trigger"]["within"] >= 3 * every
+
+def test_the_automations_wait_as_long_as_the_run_that_hands_off():
+    from tasks import hand_off
+
+    assert automation("crashed-runs")["trigger"]["within"] == hand_off.SILENCE_SECONDS
+    unstarted = automation("unstarted-runs")["trigger"]
+    assert unstarted["within"] == hand_off.PENDING_SECONDS
+    # What waits for a worker, a slot or another try is Scheduled, under one of these names.
+    waiting = {"Scheduled", "Late", "AwaitingConcurrencySlot", "AwaitingRetry"}
+    assert {f"prefect.flow-run.{name}" for name in waiting | {"Running", "Cancelled"}} <= set(unstarted["expect"])
 
 
 # -- containers --------------------------------------------------------------------------------------------------------
@@ -205,6 +213,74 @@ def test_what_the_image_copies_is_there():
             assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
 
 
+def image_environment():
+    """What ENV of the Dockerfile sets."""
+    text = (CONTAINERS / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.removeprefix("ENV ") for line in text.splitlines() if line.startswith("ENV ")]
+    return dict(pair.split("=", 1) for line in lines for pair in line.split())
+
+
+def environment_of(path):
+    """The default of `env` in a job template."""
+    return json.loads(path.read_text())["variables"]["properties"]["env"]["default"]
+
+
+def mounted(path):
+    """Where a flow run of this template sees a volume that all of them share."""
+    template = json.loads(path.read_text())
+    if path.stem.startswith("docker"):
+        return [volume.split(":")[1] for volume in template["variables"]["properties"]["volumes"]["default"]]
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    claims = {volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
+    return [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] in claims]
+
+
+def test_heartbeats_come_often_enough_wherever_a_flow_run_starts():
+    """Prefect's own is every 180 s, which the automation would take for a crash."""
+    import tomllib
+
+    checkout = tomllib.loads((ROOT / "prefect.toml").read_text())["flows"]["heartbeat_frequency"]
+    environments = [image_environment(), *(environment_of(path) for path in POOLS)]
+    every = [checkout, *(int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) for environment in environments)]
+    assert len(every) == 8 and max(every) <= automation("crashed-runs")["trigger"]["within"] / 3
+
+
+def test_results_of_containers_lie_on_the_volume_that_they_share():
+    compose = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
+    places = [(image_environment(), [mount.split(":")[1] for mount in service["volumes"]])
+              for name, service in compose["services"].items() if name.startswith("worker")]  # fmt: skip
+    places += [(environment_of(path), mounted(path)) for path in POOLS if not path.stem.startswith("process")]
+    assert len(places) == 6
+    for environment, volumes in places:
+        results = Path(environment["PREFECT_RESULTS_LOCAL_STORAGE_PATH"])
+        assert any(results.is_relative_to(volume) for volume in volumes)
+        # A worker passes its own home on, and that of a checkout is relative.
+        assert Path(environment["PREFECT_HOME"]).is_absolute()
+
+
+def test_a_container_on_the_network_of_compose_finds_the_server_there():
+    compose = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
+    url = compose["services"]["worker-cpu"]["environment"]["PREFECT_API_URL"]
+    for path in POOLS:
+        if path.stem.startswith("docker"):
+            networks = json.loads(path.read_text())["variables"]["properties"]["networks"]["default"]
+            assert networks == [compose["networks"]["tripost"]["name"]]
+            assert environment_of(path)["PREFECT_API_URL"] == url
+
+
+def test_the_settings_are_those_that_prefect_reads():
+    code = (
+        "from prefect.settings import get_current_settings as s; s = s();"
+        "print(s.flows.heartbeat_frequency, s.results.local_storage_path, s.home, s.server.concurrency.lease_storage)"
+    )
+    server = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())["services"]["server"]["environment"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = inherited | image_environment() | server
+    result = subprocess.run([sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True)
+    assert result.stdout.split()[:3] == ["30", "/app/runs/.results", "/state"], result.stderr
+    assert result.stdout.strip().endswith("lease_storage.filesystem")
+
+
 @pytest.mark.parametrize("path", POOLS, ids=lambda path: path.stem)
 def test_a_job_template_has_a_default_for_all_that_it_needs(path):
     """Every placeholder is a variable, and the variables that a flow run cannot do without have a default."""
@@ -212,29 +288,64 @@ def test_a_job_template_has_a_default_for_all_that_it_needs(path):
     variables = template["variables"]["properties"]
     used = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(template["job_configuration"])))
     assert used == set(variables)
-    given_by_prefect = {"name", "command", "env", "labels", "job_watch_timeout_seconds"}
-    assert {name for name in used if "default" not in variables[name]} <= given_by_prefect
-    assert ("gpus" in variables) == path.stem.endswith("a100")
+    # Given by Prefect, and the last by each deployment.
+    given = {"name", "command", "labels", "job_watch_timeout_seconds", "working_dir"}
+    assert {name for name in used if "default" not in variables[name]} <= given
+    assert ("gpus" in variables) == (path.stem.endswith("a100") and not path.stem.startswith("process"))
+    patience = automation("unstarted-runs")["trigger"]["within"]
+    assert variables.get("pod_watch_timeout_seconds", {"default": 0})["default"] < patience
+
+
+WORKERS = {
+    "process": ("prefect.workers.process", "ProcessJobConfiguration"),
+    "docker": ("prefect_docker.worker", "DockerWorkerJobConfiguration"),
+    "kubernetes": ("prefect_kubernetes.worker", "KubernetesWorkerJobConfiguration"),
+}
+
+
+def configured(path, values):
+    """What the worker's own configuration class makes of the template, for a worker that was started in a checkout."""
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.settings import temporary_settings
+
+    module, name = WORKERS[path.stem.partition("-")[0]]
+    worker = pytest.importorskip(module, reason=f"{module} is not installed (make test-slow)")
+    made = asyncio.run(getattr(worker, name).from_template_and_values(json.loads(path.read_text()), values))
+    own = {"home": ".prefect", "api.url": "http://127.0.0.1:4210/api", "results.local_storage_path": "/own/results"}
+    with temporary_settings(own):
+        made.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="stage"))
+    return made
 
 
 @pytest.mark.parametrize("path", POOLS, ids=lambda path: path.stem)
-def test_a_worker_asks_for_the_gpu(path):
-    """The worker's own configuration class makes of the template what it would send."""
+def test_a_worker_asks_for_the_gpu_and_passes_the_environment_on(path):
     kind, _, pool = path.stem.partition("-")
-    worker = pytest.importorskip(f"prefect_{kind}.worker", reason=f"prefect-{kind} is not installed (make test-slow)")
-    name = "DockerWorkerJobConfiguration" if kind == "docker" else "KubernetesWorkerJobConfiguration"
-    template = json.loads(path.read_text())
-    made = asyncio.run(getattr(worker, name).from_template_and_values(template, {"name": "stage"}))
-    if kind == "docker":
+    made = configured(path, {"name": "stage", **({"working_dir": str(ROOT)} if kind == "process" else {})})
+    assert environment_of(path).items() <= made.env.items()
+    if kind == "process":
+        # Where results lie on these machines, and the server, is what the worker was told.
+        assert made.env["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == "/own/results"
+        assert made.working_dir == ROOT and made.stream_output
+    elif kind == "docker":
         asked = made.container_create_kwargs.get("device_requests")
         gpus = [{"Driver": "nvidia", "Count": 1, "Capabilities": [["gpu"]]}]
         assert asked == (gpus if pool == "a100" else None)
         assert made.volumes == ["tripost-runs:/app/runs"] and made.image == "tripost:0.1.0"
     else:
         pod = made.job_manifest["spec"]["template"]["spec"]
-        limits = pod["containers"][0]["resources"].get("limits", {})
+        container = pod["containers"][0]
+        assert environment_of(path).items() <= {entry["name"]: entry["value"] for entry in container["env"]}.items()
+        limits = container["resources"].get("limits", {})
         assert limits == ({"nvidia.com/gpu": 1} if pool == "a100" else {})
         assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "tripost-runs"}
+
+
+def test_every_type_of_pool_has_its_templates_and_they_are_used():
+    from flows.local_stack import POOLS as NAMES
+
+    assert {path.stem for path in POOLS} == {f"{kind}-{name}" for kind in WORKERS for name in NAMES}
+    script = (CONTAINERS / "deploy.sh").read_text()
+    assert '--base-job-template "deployments/pools/$type-$pool.json"' in script
 
 
 def test_the_lock_of_vllm_is_one_that_the_engine_takes():

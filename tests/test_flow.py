@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -458,37 +458,6 @@ def test_a_retry_is_a_new_run_on_the_pool(pool, stages, student, tmp_path, no_de
     assert state.is_completed()
     first, second = (key for run, key in pool if run.name == "ft-rationale/train")
     assert first.removesuffix("-1") == second.removesuffix("-2")
-
-
-def test_a_run_under_way_on_the_pool_is_taken_up_and_a_lost_one_is_not(prefect_server, monkeypatch, tmp_path):
-    """Attempts 1 to 4: failed, being cancelled, silent for too long, running."""
-    from prefect.client.orchestration import get_client
-    from prefect.states import Cancelling, Failed, Running
-
-    from flows.gpu import heavy_stage
-    from tasks import hand_off
-
-    request = StageRequest(stage="train", label="tripost-1/train", store=str(tmp_path))
-    long_ago = datetime.now(UTC) - timedelta(seconds=2 * hand_off.SILENCE_SECONDS)
-    states = [Failed(), Cancelling(), Running(timestamp=long_ago), Running()]
-    with get_client(sync_client=True) as client:
-        runs = []
-        for state in states:
-            run = client.create_flow_run(heavy_stage, parameters={"request": request}, state=Running())
-            client.set_flow_run_state(run.id, state, force=True)
-            runs.append(client.read_flow_run(run.id))
-        # A state is stamped by the server; the silence of the third is told by its own clock.
-        runs[2].state.timestamp = long_ago
-        asked = []
-
-        def run_deployment(name, parameters, flow_run_name, idempotency_key, timeout):
-            asked.append(idempotency_key)
-            return runs[int(idempotency_key.rpartition("-")[2]) - 1]
-
-        monkeypatch.setattr(hand_off, "run_deployment", run_deployment)
-        found = hand_off._under_way(client, request, "heavy-stage/a100", False, "key")
-        assert found.id == runs[3].id and asked == [f"key-{n}" for n in (1, 2, 3, 4)]
-        assert client.read_flow_run(runs[2].id).state.is_crashed()
 
 
 def test_a_run_on_the_pool_that_nobody_waits_for_is_cancelled(pool, stages, student, tmp_path, monkeypatch):

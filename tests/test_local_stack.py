@@ -134,6 +134,21 @@ def test_the_port_is_that_of_prefect_toml():
     assert "4210" in (ROOT / "prefect.toml").read_text()
 
 
+def test_the_automations_that_are_missing_are_created():
+    class Api:
+        present = ()
+
+        def call(self, *_):
+            return [{"name": name} for name in self.present]
+
+    api = Api()
+    files = {Path(command[-1]).stem for command in local_stack._missing_automations(api)}
+    assert files == {"crashed-runs", "unstarted-runs"}
+    api.present = ("crashed-runs", "of somebody else")
+    (command,) = local_stack._missing_automations(api)
+    assert command[:3] == ("automation", "create", "--from-file") and command[3].endswith("unstarted-runs.yaml")
+
+
 def _prefect(url, home, *arguments):
     environment = {**os.environ, "PREFECT_API_URL": url, "PREFECT_HOME": str(home)}
     command = [sys.executable, "-m", "prefect", *arguments]

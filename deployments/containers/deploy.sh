@@ -6,11 +6,7 @@
 set -eu
 type=${1:-process}
 for pool in cpu a100; do
-  if [ "$type" = process ]; then
-    prefect work-pool create --type process "$pool" --overwrite
-  else
-    prefect work-pool create --type "$type" --base-job-template "deployments/pools/$type-$pool.json" "$pool" --overwrite
-  fi
+  prefect work-pool create --type "$type" --base-job-template "deployments/pools/$type-$pool.json" "$pool" --overwrite
 done
 if [ "$type" = process ]; then file=deployments/prefect.yaml; else file=deployments/containers/prefect.yaml; fi
 PWD=$(pwd) prefect --no-prompt deploy --all --prefect-file "$file"
