@@ -25,15 +25,22 @@ def spoilt(problem):
 ATTEMPTS = [TASK.rationale(p.question) if i < HALF else spoilt(p) for i, p in enumerate(PROBLEMS)]
 
 
-def measured(monkeypatch, say, mend):
+def measured(monkeypatch, say, mend, at_once=lambda i: "\n(1) It is 3.", say_of_gold=lambda i: " hm"):
     def sample(student, prompts, seeds, *, stop, **settings):
         assert settings["temperature"] == 0 and list(seeds) == [0] * len(prompts)
         texts = []
         for text in prompts:
             i = next(i for i, p in enumerate(PROBLEMS) if text.startswith(f"Q: {p.question}\n"))
             asked_to_judge = text.endswith("\nFeedback:")
-            assert ATTEMPTS[i] in text and (asked_to_judge or text.endswith(f"\nUpdated {TASK.answer_header}"))
-            texts.append(say(i) if asked_to_judge else mend(i))
+            assert asked_to_judge or text.endswith(f"\nUpdated {TASK.answer_header}")
+            if text == f"Q: {PROBLEMS[i].question}\nUpdated {TASK.answer_header}":
+                texts.append(at_once(i))
+            elif i >= HALF and TASK.rationale(PROBLEMS[i].question) in text:
+                assert asked_to_judge and ATTEMPTS[i] not in text
+                texts.append(say_of_gold(i))
+            else:
+                assert ATTEMPTS[i] in text
+                texts.append(say(i) if asked_to_judge else mend(i))
         return [Completion(text, 1, finished_by_eos=True, truncated=False) for text in texts]
 
     monkeypatch.setattr("tripost_core.lm.generate.sample", sample)
@@ -49,7 +56,7 @@ def test_a_perfect_student(monkeypatch):
     found = measured(monkeypatch, lambda i: f" {sentence(i)}\nUpdated Answer: ...", repair)
     assert found == {
         "n": 12, "num_wrong": 6, "verdict": 1.0, "always_wrong": 0.5, "found": 1.0, "step": 1.0,
-        "false_alarms": 0.0, "repaired": 1.0, "kept": 1.0,
+        "false_alarms": 0.0, "found_in_gold": 0.0, "repaired": 1.0, "kept": 1.0, "at_once": 0.0,
     }  # fmt: skip
 
 
@@ -58,6 +65,16 @@ def test_one_that_always_blames_the_first_step_and_changes_nothing(monkeypatch):
     found = measured(monkeypatch, lambda i: blame, lambda i: f"\n{ATTEMPTS[i]}")
     expected = {"verdict": 0.5, "found": 1.0, "step": 0.0, "false_alarms": 1.0, "repaired": 0.0, "kept": 1.0}
     assert {name: found[name] for name in expected} == expected
+
+
+def test_one_that_judges_the_question_and_not_the_attempt(monkeypatch):
+    """It says of the gold rationale what it says of its own attempt; and it calculates better in an update."""
+    blame = ' In step (1) the part "A" is incorrect. This is because of this.'
+    say = lambda i: blame if i >= HALF else f" {sentence(i)}"  # noqa: E731
+    gold = lambda i: f"\n{TASK.rationale(PROBLEMS[i].question)}" if i % 4 else "\n(1) It is 3."  # noqa: E731
+    found = measured(monkeypatch, say, gold, at_once=gold, say_of_gold=say)
+    assert (found["found"], found["false_alarms"], found["found_in_gold"]) == (1.0, 0.0, 1.0)
+    assert found["at_once"] == 0.75
 
 
 def test_one_that_says_nothing_and_starts_all_over(monkeypatch):

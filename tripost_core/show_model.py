@@ -23,8 +23,10 @@ _SKILLS = {
     "found": "of its wrong attempts: called wrong",
     "step": "... and the right step named",
     "false_alarms": "of its right attempts: called wrong",
+    "found_in_gold": "where it is wrong, the gold rationale: called wrong",
     "repaired": "of its wrong attempts: mended when told the script's feedback",
     "kept": "... with the lines before the error kept",
+    "at_once": "an update without any attempt: right",
 }
 
 

@@ -3,7 +3,9 @@
 - judging: `Feedback:` is put after its first attempt, and what it says is compared with the scripted FBK;
 - repairing: after its wrong attempts it is given FBK's own feedback, and its update is judged.
 
-What a student does unasked depends on both and on how often it tries; these do not.
+What a student does unasked depends on both and on how often it tries; these do not. Two controls say what is behind
+them: judging the gold rationale of a question that it gets wrong (a student that reads has nothing against it), and an
+update where there was no attempt at all (what an update is worth by its form alone).
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def skills(
     - `n`, `num_wrong`: attempts, and those that FBK calls wrong (a lucky one is);
     - `verdict`: right about whether the attempt is wrong; `always_wrong`: what saying so each time would get;
     - `found`: of the wrong attempts, called wrong; `step`: and the right step named; `false_alarms`: of the right ones;
-    - `repaired`: of the wrong attempts, mended when told FBK's feedback; `kept`: with the lines before the error kept.
+    - `found_in_gold`: of the questions with a wrong attempt, the gold rationale in its place called wrong;
+    - `repaired`: of the wrong attempts, mended when told FBK's feedback; `kept`: with the lines before the error kept;
+    - `at_once`: of all questions, right by an update where there is no attempt.
 
     `checks`: the feedback that is told works its checks out. Raises ConfigError for a task without a scripted expert.
     """
@@ -49,22 +53,27 @@ def skills(
     task, expert = load_task(task_name), load_expert({"checks": checks}, task_name, 0)
     write = partial(sample, student, temperature=0.0, batch_tokens=batch_tokens)
     heads = [f"{prompt(task, p.question)}\n{a}{FEEDBACK_HEADER}" for p, a in zip(problems, first_attempts, strict=True)]
-    said = write(heads, [0] * len(heads), max_new_tokens=MAX_FEEDBACK_TOKENS, stop=STOP)
-    sentences = [Feedback.parse(completion.text.partition("\n")[0]) for completion in said]
+
+    def judge(heads: Sequence[str]) -> list[Feedback]:
+        said = write(heads, [0] * len(heads), max_new_tokens=MAX_FEEDBACK_TOKENS, stop=STOP)
+        return [Feedback.parse(completion.text.partition("\n")[0]) for completion in said]
+
+    def update(heads: Sequence[str]) -> list[str]:
+        said = write(heads, [0] * len(heads), max_new_tokens=max_new_tokens, stop=FEEDBACK_HEADER)
+        return [completion.text.removesuffix(FEEDBACK_HEADER).strip("\n") for completion in said]
+
+    sentences = judge(heads)
     verdicts = [expert.feedback(p, a) for p, a in zip(problems, first_attempts, strict=True)]
     wrong = [i for i, verdict in enumerate(verdicts) if not verdict.correct]
     right = [i for i, verdict in enumerate(verdicts) if verdict.correct]
     told = {i: verdicts[i].sentence(first_attempts[i]) for i in wrong}
     header = f"\nUpdated {task.answer_header}"
-    updates = write(
-        [f"{heads[i]} {told[i]}{header}" for i in wrong],
-        [0] * len(wrong),
-        max_new_tokens=max_new_tokens,
-        stop=FEEDBACK_HEADER,
-    )
+    updates = update([f"{heads[i]} {told[i]}{header}" for i in wrong])
+    golds = [problem.rationale or task.rationale(problem.question) for problem in problems]
+    in_gold = judge([f"{prompt(task, problems[i].question)}\n{golds[i]}{FEEDBACK_HEADER}" for i in wrong])
+    at_once = update([f"{prompt(task, p.question).removesuffix(task.answer_header)}{header[1:]}" for p in problems])
     repaired = kept = 0
-    for i, completion in zip(wrong, updates, strict=True):
-        updated = completion.text.removesuffix(FEEDBACK_HEADER).strip("\n")
+    for i, updated in zip(wrong, updates, strict=True):
         step = Feedback.parse(told[i]).error_step
         untouched = Attempt.parse(first_attempts[i]).untouched(step) if step else ()
         plain = of_task(task_name).without_workings(updated) if checks else updated
@@ -86,6 +95,10 @@ def skills(
         "found": share(len(found), len(wrong)),
         "step": share(len(named), len(wrong)),
         "false_alarms": share(len(alarms) - len(found), len(right)),
+        "found_in_gold": share(sum(sentence.error_step is not None for sentence in in_gold), len(wrong)),
         "repaired": share(repaired, len(wrong)),
         "kept": share(kept, len(wrong)),
+        "at_once": share(
+            sum(expert.feedback(p, a).correct for p, a in zip(problems, at_once, strict=True)), len(problems)
+        ),
     }
