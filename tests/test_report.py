@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -180,6 +181,17 @@ def test_one_test_question_and_no_unseen_ones(tmp_path):
     assert report.iterations[1].eval.accuracy.unseen is None and report.iterations[1].eval.n.unseen == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "On 1 test question," in page and "nan" not in page.lower().split()
+
+
+def test_the_last_students_card_lies_beside_the_report(run, tmp_path):
+    written(run)
+    card = (run / "model-card.md").read_text(encoding="utf-8")
+    assert "# made-up: tripost-3" in card and "Iteration 3;" in card
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "model-card.md").unlink()
+    untrained = read_record(tmp_path / "run").model_copy(update={"entries": []})
+    write_report(untrained, tmp_path / "run")
+    assert not (tmp_path / "run" / "model-card.md").exists()
 
 
 def test_a_stage_that_is_gone_is_one_sentence_and_changes_nothing(tmp_path):

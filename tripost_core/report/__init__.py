@@ -1,4 +1,4 @@
-"""A run's report: `report.json` for programs, `report.html` for people."""
+"""A run's report: `report.json` for programs, `report.html` for people, and the card of its last student."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from tripost_core.record import RunRecord
 
 
 def write_report(record: RunRecord, output: Path) -> None:
-    """Writes `report.json` (schema 1) and `report.html` into the run's directory, each whole or not at all.
+    """Writes `report.json` (schema 1), `report.html` and, once a student is trained, `model-card.md` into the run's
+    directory, each whole or not at all.
 
     Works at any moment of a run: what is not there yet is left out. Raises StorageError where a buffer of the run is
     gone or altered, or the directory cannot be written.
     """
+    from tripost_core.publish import model_card, publishable_entry
     from tripost_core.report.html import render_report
     from tripost_core.report.numbers import relocated, report_json
 
@@ -23,3 +25,6 @@ def write_report(record: RunRecord, output: Path) -> None:
     page = render_report(record)
     write_file(str(output / "report.json"), text.encode())
     write_file(str(output / "report.html"), page.encode())
+    if any("train" in entry.stages and entry.iteration is not None for entry in record.entries):
+        card = model_card(record, output, publishable_entry(record))
+        write_file(str(output / "model-card.md"), card.encode())
