@@ -1,9 +1,8 @@
 """What becomes of a flow run on the pool that is lost, silent or wanted no more, and of a server that is away."""
 
-import os
-import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -177,7 +176,7 @@ def test_a_stage_goes_on_without_its_progress_where_no_server_answers(monkeypatc
 
 @pytest.mark.timeout(120)
 def test_shards_on_the_pool_are_cancelled_when_the_run_is_ended(client, tmp_path, monkeypatch):
-    """A signal reaches the main thread alone, while each shard is waited for by a thread of its own."""
+    """A signal reaches the thread alone that waits for all shards, while each is waited for by a thread of its own."""
     from prefect.client.orchestration import get_client
     from prefect.states import Running
 
@@ -193,14 +192,22 @@ def test_shards_on_the_pool_are_cancelled_when_the_run_is_ended(client, tmp_path
             runs.append(flow_run(own, parameters["request"], Running()))
         return runs[-1]
 
+    class Interrupted(ThreadPoolExecutor):
+        """What a signal does to who waits for a future, without one: it would end the process that runs the tests."""
+
+        def submit(self, *arguments):
+            future = super().submit(*arguments)
+            future.result = interrupt
+            return future
+
     def interrupt():
         while len(runs) < len(requests):
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(hand_off, "run_deployment", run_deployment)
+    monkeypatch.setattr("tasks.stage.ThreadPoolExecutor", Interrupted)
     token = options.set(RunOptions(compute=ComputeConfig(heavy="pool")))
-    threading.Thread(target=interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             generate.each(requests)
