@@ -34,6 +34,18 @@ def rationale(plan: RunPlan, start: Start) -> None:
     continued(plan, start, [None] * plan.config.iterations)
 
 
+def workings(plan: RunPlan, start: Start) -> None:
+    """Gold rationales that calculate as the expert's updates do: is it the longer way that pays, or knowing when?"""
+    student = start.student
+    rows = balance(plan.worked_rows(start.problems))
+    for iteration in range(1, plan.config.iterations + 1):
+        name = plan.name(iteration)
+        student = train(plan.train(name, student, rows, iteration))
+        answers = evaluate(plan.evaluate(name, student, start.problems))
+        plan.note(name, iteration, balance=rows, train=student, evaluate=answers)
+        publish(plan.record)
+
+
 def lmsi(plan: RunPlan, start: Start) -> None:
     """LMSI(t): trained on its own right attempts, t times."""
     student = start.student
@@ -66,4 +78,9 @@ def si_demo(plan: RunPlan, start: Start) -> None:
     plan.note(name, 1, balance=rows, train=student, evaluate=answers)
 
 
-BASELINES: dict[str, Callable[[RunPlan, Start], None]] = {"rationale": rationale, "lmsi": lmsi, "si-demo": si_demo}
+BASELINES: dict[str, Callable[[RunPlan, Start], None]] = {
+    "rationale": rationale,
+    "workings": workings,
+    "lmsi": lmsi,
+    "si-demo": si_demo,
+}

@@ -33,6 +33,7 @@ def tripost() -> None:
 
 class Baseline(StrEnum):
     RATIONALE = "rationale"
+    WORKINGS = "workings"
     LMSI = "lmsi"
     SI_DEMO = "si-demo"
 
@@ -69,7 +70,8 @@ def baseline(
 ) -> None:
     """A baseline on the prompts and from the start of a TriPosT run: the same stages, resumed the same way.
 
-    `rationale`: gold rationales, gone on with for t iterations. `lmsi`: the student's own right attempts (or, by
+    `rationale`: gold rationales, gone on with for t iterations. `workings`: these with every operation worked out as
+    in the updates of an expert with `checks`. `lmsi`: the student's own right attempts (or, by
     lmsi.keep, those that most of its samples agree on), t times. `si-demo`: an expert's own mistakes, criticised and
     repaired.
 

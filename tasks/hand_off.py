@@ -36,6 +36,11 @@ SILENCE_SECONDS = 150.0
 PENDING_SECONDS = 2100.0
 """A worker took it, and it does not run after so long: it is lost. A GPU node may have to be started first, and the
 image to be pulled. One that waits for a worker or for a slot is Scheduled, and never lost."""
+GIVEN_UP_MESSAGES = (
+    "No heartbeat for 150 seconds; the process of this run is gone.",
+    "It has been pending for 35 minutes; what should have started it is gone.",
+)
+"""Of deployments/automations: they see silence, as we do, and know no more than we whether something still trains."""
 END_SECONDS = 60.0
 """How long a flow run that was cancelled may take to end; a worker kills a process after 30 s."""
 
@@ -95,8 +100,10 @@ def _under_way(client: SyncPrefectClient, request: StageRequest, deployment: str
 
 
 def _is_lost(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether it says that it runs, or is about to, and has been silent for too long."""
+    """Whether it says that it runs, or is about to, and has been silent for too long; or was given up for that."""
     assert run.state is not None
+    if run.state.is_crashed():
+        return run.state.message in GIVEN_UP_MESSAGES
     now = datetime.now(UTC)
     if run.state.is_pending():
         return run.state.timestamp < now - timedelta(seconds=PENDING_SECONDS)
@@ -116,7 +123,9 @@ def _ended(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
 
     What is only silent may still train, and two trainings must not share a work directory: a worker that lives ends it.
     """
-    client.set_flow_run_state(run.id, Cancelling(message="It is silent; another attempt takes its place."))
+    assert run.state is not None
+    silent = Cancelling(message="It is silent; another attempt takes its place.")
+    client.set_flow_run_state(run.id, silent, force=run.state.is_crashed())
     run = _wait(client, run.id, END_SECONDS)
     if run.state is None or not run.state.is_final():
         lost = Crashed(message="It is silent, and no worker has cancelled it; another attempt takes its place.")

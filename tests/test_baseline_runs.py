@@ -21,17 +21,23 @@ def tripost(*arguments, cwd):
 
 @pytest.mark.parametrize(
     ("method", "students"),
-    [("rationale", ["ft-rationale-continued"]), ("lmsi", ["lmsi-1"]), ("si-demo", ["si-demo"])],
+    [
+        ("rationale", ["ft-rationale-continued"]),
+        ("workings", ["workings-1"]),
+        ("lmsi", ["lmsi-1"]),
+        ("si-demo", ["si-demo"]),
+    ],
 )
 def test_a_baseline_ends_with_a_report(tmp_path, method, students):
     config = ROOT / "deployments" / "debug.yaml"
     output = tmp_path / "run"
-    done = tripost("baseline", method, config, "--output", output, "--json", cwd=ROOT)
+    checks = ("--set", f"expert.checks={str(method == 'workings').lower()}")
+    done = tripost("baseline", method, config, *checks, "--output", output, "--json", cwd=ROOT)
     assert "no stage was executed" not in done.stderr
     names = [entry["name"] for entry in json.loads(done.stdout)["iterations"]]
     assert names == ["ft-rationale", *students]
     assert (output / "report.html").stat().st_size > 10_000
-    again = tripost("baseline", method, config, "--output", output, cwd=ROOT)
+    again = tripost("baseline", method, config, *checks, "--output", output, cwd=ROOT)
     assert students[0] in again.stdout and "no stage was executed" in again.stderr
 
 

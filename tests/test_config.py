@@ -54,6 +54,7 @@ def test_only_where_and_how_the_work_is_done_cannot_change_a_number():
         ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate: "),
         ({"train": 3}, r"train: "),
         ({"data": {"num_test_seen": 0, "num_test_unseen": 0}}, r"data: .*nothing to evaluate on"),
+        ({"method": "workings"}, r"method is workings, so expert\.checks has to be true"),
         ([1], r"is not a mapping"),
         ("text", r"is not a mapping"),
     ],

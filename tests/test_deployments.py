@@ -177,6 +177,8 @@ def test_the_automations_wait_as_long_as_the_run_that_hands_off():
     assert automation("crashed-runs")["trigger"]["within"] == hand_off.SILENCE_SECONDS
     unstarted = automation("unstarted-runs")["trigger"]
     assert unstarted["within"] == hand_off.PENDING_SECONDS
+    names = ("crashed-runs", "unstarted-runs")
+    assert tuple(automation(name)["actions"][0]["message"] for name in names) == hand_off.GIVEN_UP_MESSAGES
     # What waits for a worker, a slot or another try is Scheduled, under one of these names.
     waiting = {"Scheduled", "Late", "AwaitingConcurrencySlot", "AwaitingRetry"}
     assert {f"prefect.flow-run.{name}" for name in waiting | {"Running", "Cancelled"}} <= set(unstarted["expect"])

@@ -148,6 +148,11 @@ DEMO = [
             ["ft-rationale-continued"],
         ),
         (
+            "workings",
+            ["workings/balance", *(f"workings-{i}/{s}" for i in (1, 2) for s in ("train", "evaluate"))],
+            ["workings-1", "workings-2"],
+        ),
+        (
             "lmsi",
             [f"lmsi-{i}/{s}" for i in (1, 2) for s in ("generate", "select", "train", "evaluate")],
             ["lmsi-1", "lmsi-2"],
@@ -159,7 +164,8 @@ def test_the_baselines_are_made_of_the_same_tasks(prefect_server, stages, studen
     from tripost_core.report.numbers import is_complete
 
     stages.num_improvements = 100
-    state, record = run_flow(make_config(student, iterations=2, method=method), tmp_path / "run")
+    expert = {"checks": True} if method == "workings" else {}
+    state, record = run_flow(make_config(student, iterations=2, method=method, expert=expert), tmp_path / "run")
     assert state.is_completed() and record.finished and not record.message
     assert stages.calls == START + expected
     assert [entry.name for entry in record.entries] == ["ft-rationale", *names]

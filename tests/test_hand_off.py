@@ -66,18 +66,21 @@ def history(client, run):
 
 
 def test_a_run_under_way_on_the_pool_is_taken_up_and_a_lost_one_is_not(client, request_, monkeypatch):
-    from prefect.states import Cancelling, Failed, Pending, Running
+    from prefect.states import Cancelling, Crashed, Failed, Pending, Running
 
     silent, stuck = ago(2 * hand_off.SILENCE_SECONDS), ago(2 * hand_off.PENDING_SECONDS)
-    states = [Failed(), Cancelling(), Running(timestamp=silent), Pending(timestamp=stuck), Running()]
+    states = [Failed(), Cancelling(), Running(timestamp=silent), Pending(timestamp=stuck)]
+    states += [Crashed(message=hand_off.GIVEN_UP_MESSAGES[0]), Crashed(message="It ended by itself."), Running()]
     runs = [flow_run(client, request_, state) for state in states]
     asked = attempts(monkeypatch, runs)
     found = hand_off._under_way(client, request_, "heavy-stage/a100", False, "key")
-    assert found.id == runs[4].id and asked == [f"key-{n}" for n in (1, 2, 3, 4, 5)]
+    assert found.id == runs[6].id and asked == [f"key-{n}" for n in (1, 2, 3, 4, 5, 6, 7)]
     assert client.read_flow_run(runs[0].id).state.is_failed()
+    assert history(client, runs[5])[-2:] == ["PENDING", "CRASHED"]
     # Cancelling comes first, so that a worker that lives can act on it; none does here.
-    for run in runs[1:4]:
+    for run in runs[1:5]:
         assert history(client, run)[-2:] == ["CANCELLING", "CRASHED"]
+        assert not hand_off._is_lost(client, client.read_flow_run(run.id))  # once is enough
 
 
 def test_the_next_attempt_begins_when_the_worker_has_cancelled_the_silent_one(client, request_, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from tripost_core.buffers import Ref, read_manifest, read_rows, write_buffer
 from tripost_core.config_file import parse_config
 from tripost_core.editing import CORRECT, new_turn
+from tripost_core.experts.checks import of_task
 from tripost_core.plan import RunPlan
 from tripost_core.problems import TASKS, load_task
 from tripost_core.replay.filter import FILTER_REASONS
@@ -219,6 +220,21 @@ def test_no_trajectory_at_all_is_no_crash(tmp_path, student):
 
 
 # -- baselines ---------------------------------------------------------------------------------------------------------
+
+
+def test_gold_with_workings_says_the_same_at_greater_length(tmp_path):
+    config = {"task": "multistep_arithmetic", "method": "workings", "expert": {"checks": True}}
+    plan = RunPlan(parse_config({**config, "data": {"num_train": 12}}), tmp_path / "run")
+    problems = execute(plan.problems())
+    given = {row["row_id"]: row["segments"] for row in read_rows(execute(plan.gold_rows(problems)))}
+    worked = {row["row_id"]: row["segments"] for row in read_rows(execute(plan.worked_rows(problems)))}
+    assert given.keys() == worked.keys() and len(given) == 12
+    without_workings = of_task("multistep_arithmetic").without_workings
+    for name, segments in worked.items():
+        assert [s["role"] for s in segments] == ["prompt", "attempt"]
+        text = segments[1]["text"]
+        assert without_workings(text) == given[name][1]["text"] != text
+        assert load_task("multistep_arithmetic").extract_answer(text) is not None
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -321,8 +321,10 @@ class RunConfig(_Model):
 
     task: TaskChoice = Field("multistep_arithmetic", description="what the student is taught; a task file for your own")
     seed: int = Field(0, ge=0, description="of questions, sampling, balancing and training")
-    method: Literal["tripost", "rationale", "lmsi", "si-demo"] = Field(
-        "tripost", description="TriPosT, or a baseline: gold rationales alone, LMSI, ft SI. demo"
+    method: Literal["tripost", "rationale", "workings", "lmsi", "si-demo"] = Field(
+        "tripost",
+        description="TriPosT, or a baseline: gold rationales alone, those with the workings that an expert with "
+        "`checks` shows, LMSI, ft SI. demo",
     )
     iterations: int = Field(3, ge=1, le=100, description="t")
     data: DataConfig = Field(default_factory=DataConfig)
@@ -351,6 +353,12 @@ class RunConfig(_Model):
         files = {key: value for key in ("train_file", "test_file") if (value := getattr(task, key)) is not None}
         given = data.get("data") or {}
         return {**data, "task": task, "data": {**files, **given} if isinstance(given, dict) else given}
+
+    @model_validator(mode="after")
+    def _has_workings_to_show(self) -> RunConfig:
+        if self.method == "workings" and not self.expert.checks:
+            raise ValueError("method is workings, so expert.checks has to be true")
+        return self
 
     @property
     def task_name(self) -> str:

@@ -70,6 +70,15 @@ class RunPlan:
         """Training rows of iteration 0: the gold rationales."""
         return self._request("balance", f"{RATIONALE}/balance", params={"iteration": 0}, inputs={"problems": problems})
 
+    def worked_rows(self, problems: Ref) -> StageRequest:
+        """The gold rationales, with every operation worked out as in the expert's updates."""
+        return self._request(
+            "balance",
+            "workings/balance",
+            params={"iteration": 0, **self._workings()},
+            inputs={"problems": problems},
+        )
+
     def train_rationale(self, rows: Ref) -> StageRequest:
         """ft rationale, from the student of the configuration."""
         return self._train(f"{RATIONALE}/train", self.config.rationale, base_student(self.config), rows, 0)

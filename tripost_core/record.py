@@ -13,7 +13,13 @@ from tripost_core.config import RunConfig
 from tripost_core.errors import StorageError
 from tripost_core.problems.splits import file_digests
 
-METHOD_NAMES = {"tripost": "TriPosT", "rationale": "ft rationale", "lmsi": "LMSI", "si-demo": "ft SI. demo"}
+METHOD_NAMES = {
+    "tripost": "TriPosT",
+    "rationale": "ft rationale",
+    "workings": "ft rationale with workings",
+    "lmsi": "LMSI",
+    "si-demo": "ft SI. demo",
+}
 
 
 class Entry(BaseModel):

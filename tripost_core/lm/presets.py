@@ -122,11 +122,12 @@ _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
     Source(SORTING, "2-3", "gold", 0.08),
     Source(SORTING, "4-7", "gold", 0.17),
-    Source(SORTING, "4-7", "drill", 0.20),
+    Source(SORTING, "4-7", "drill", 0.10),
     Source(SORTING, "2-3", "worked", 0.05),
     Source(SORTING, "4-7", "worked", 0.20),
     Source(SORTING, "2-3", "revision", 0.08, checks=True, error_classes=_WORD_SLIPS),
-    Source(SORTING, "4-7", "revision", 0.22, checks=True, error_classes=_WORD_SLIPS),
+    # What goes wrong is the place in the question from which an update copies, behind an attempt and its feedback.
+    Source(SORTING, "4-7", "revision", 0.32, checks=True, error_classes=_WORD_SLIPS),
 )
 
 _TINY = Preset(

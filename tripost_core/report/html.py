@@ -52,6 +52,7 @@ _METHOD_ROWS = {
         "tripost-k",
         "the student after k iterations of attempting, being corrected, and training on the corrections",
     ),
+    "workings": ("workings-k", "the student after k iterations of training on gold rationales with workings"),
     "lmsi": ("lmsi-k", "the student after k iterations of training on its own attempts, chosen by their final answers"),
     "si-demo": ("si-demo", "the student after training on an expert's own mistakes, criticised and repaired"),
 }

@@ -20,9 +20,9 @@ from tripost_core.stages import StageContext, StageResult
 
 
 def run(context: StageContext) -> StageResult:
-    """Config: `BalanceConfig` (nothing at iteration 0); params: `task`, `iteration`, `checks` (gold gets feedback with
-    its checks worked out); inputs: `problems` and one `triplets-i` per iteration so far. Without triplets: every gold
-    rationale, without feedback (`ft rationale`).
+    """Config: `BalanceConfig` (nothing at iteration 0); params: `task`, `iteration`, `workings` (gold gets feedback
+    that works its checks out); inputs: `problems` and one `triplets-i` per iteration so far. Without triplets: every
+    gold rationale, without feedback (`ft rationale`), and with `workings` every operation of it worked out.
 
     Metrics: `by_bucket`, `improvement_share` (p), `num_direct`, `num_repaired`.
     """
@@ -74,6 +74,9 @@ def _gold_alone(context: StageContext) -> StageResult:
             "No training question has a rationale to begin with: name a field that holds one, or let the expert "
             "model write them (expert.rationales: expert)."
         )
+    if context.params.get("workings"):
+        worked = of_task(context.params["task"]).with_workings
+        gold = [{**row, "rationale": "\n".join(worked(row["rationale"].split("\n"), 0))} for row in gold]
     rows = gold_rows(gold, load_task(context.params["task"]), context.params["iteration"], with_feedback=False)
     return StageResult(
         schema="rows-1",
