@@ -12,9 +12,8 @@ Six kinds of document, all about questions of seen subtasks that no split can ho
 - `worked`: question block, the header of an update and the rationale, from some line on with the workings that an
   expert with `checks` shows in an update.
 - `columns`: question block, the header of an update and operations of the question's size with their workings.
-- `drill`: question block and feedback alone, which works out the question's operations, or puts some of its words into
-  groups, beside results half of which are wrong. For its length it says many times as often that something is wrong
-  as a revision does: of arithmetic thirty times, of words six.
+- `drill`: question block and feedback alone, which works out the question's operations beside results half of which are
+  wrong. For its length it says thirty times as often that something is wrong as a revision does.
 
 The loss covers what follows the answer header, without the two things that a student should not imitate: the planted
 mistake with what follows from it, and judging an attempt unasked (the `Feedback:` label).
@@ -215,7 +214,7 @@ def revision(
 
 
 def drill_document(problem: Problem, rng: random.Random) -> Document:
-    """The operations or lists of a question, worked out and compared with results of which half are wrong."""
+    """The operations of a question, worked out and compared with results of which half are wrong."""
     text = prompt(load_task(problem.task), problem.question) + FEEDBACK
     untrained = [(0, len(text))]
     for piece, trained in of_task(problem.task).drill(problem, rng):

@@ -121,12 +121,10 @@ _ARITHMETIC_CHECKS = (
 _WORD_SLIPS = ("duplicated_word", "copy_error", "lost_word", "wrong_group")
 _WORD_CHECKS = (
     Source(SORTING, "2-3", "gold", 0.08),
-    Source(SORTING, "4-7", "gold", 0.17),
-    Source(SORTING, "4-7", "drill", 0.10),
+    Source(SORTING, "4-7", "gold", 0.20),
     Source(SORTING, "2-3", "worked", 0.05),
-    Source(SORTING, "4-7", "worked", 0.20),
+    Source(SORTING, "4-7", "worked", 0.27),
     Source(SORTING, "2-3", "revision", 0.08, checks=True, error_classes=_WORD_SLIPS),
-    # What goes wrong is the place in the question from which an update copies, behind an attempt and its feedback.
     Source(SORTING, "4-7", "revision", 0.32, checks=True, error_classes=_WORD_SLIPS),
 )
 
@@ -163,7 +161,7 @@ PRESETS = {
     "tiny": _TINY,
     "small": _SMALL,
     "arithmetic-checks": replace(_TINY, start="tiny", phases=_going_on(_ARITHMETIC_CHECKS, 4000)),
-    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 4000)),
+    "word-checks": replace(_TINY, start="tiny", phases=_going_on(_WORD_CHECKS, 3000)),
     "debug": Preset(
         batch_documents=4,
         layers=2,

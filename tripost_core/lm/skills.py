@@ -24,7 +24,7 @@ from tripost_core.trajectory import Attempt, Feedback
 if TYPE_CHECKING:
     from tripost_core.lm.student import Student
 
-MAX_FEEDBACK_TOKENS = 512
+MAX_FEEDBACK_TOKENS = 1024
 
 
 def skills(

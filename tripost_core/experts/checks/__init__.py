@@ -29,8 +29,8 @@ TASKS_WITH_CHECKS = ("multistep_arithmetic", "word_sorting")
 
 
 def of_task(task: TaskReference) -> ModuleType:
-    """The module of a task: `checks`, `with_workings`, `without_workings`, the pattern `WORKING`, and what pretraining
-    draws: `drill`, and of arithmetic `operations`. Raises ConfigError for a task that has none."""
+    """The module of a task: `checks`, `with_workings`, `without_workings`, the pattern `WORKING`, and of
+    arithmetic what pretraining draws: `drill` and `operations`. Raises ConfigError for a task that has none."""
     if not isinstance(task, str) or task not in TASKS_WITH_CHECKS:
         raise ConfigError(f"expert.checks is for scripts of {', '.join(TASKS_WITH_CHECKS)}.")
     return import_module(f"tripost_core.experts.checks.{task}")

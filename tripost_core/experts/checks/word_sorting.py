@@ -1,41 +1,45 @@
-"""The attempt's steps said again, behind each letter the numbers so far in order.
+"""The attempt's steps said again, behind each letter the words so far in order, and the place in the question.
 
-    (1) The first letter: "reassembling"="r" (18) [18], "beads"="b" (2) [2 18], "rings"="r" (18) [2 18 18]. (2) We now
-    have: (2) "beads" < (2) "beads" < (18) ["reassembling" ? "rings"]. No.
+    (1) The first letter: "rings"="r" (18) [18 rings; rings beads], "beads"="b" (2) [2 beads 18 rings; beads raft],
+    "raft"="r" (18) [2 beads 18 rings raft; raft]. (2) We now have: (2) "beads" < (18) ["rings" ? "rings"]. No.
 
-To write down a sorted list at once a student has to find the next smallest number over and over, and finds some twice
-(docs/log.md); to put one number into a list that is sorted already is less, and a number that then stands there twice
-is a subpart. Small students copy from left to right and do not look up: so each list stands where its number does, and
-an update has all of them from its first line on.
+To write down a sorted list at once a student has to find the next smallest number over and over, and the word that it
+belongs to; it finds some twice, and loses its place in the question (docs/log.md). To put one word into a list that is
+sorted already is less, words that share a number then are a subpart, and the list of groups is a copy of the last one.
+The place is the word and the one behind it as the question has them: what comes next can be copied from there. Small
+students copy from left to right and do not look up: so each list stands where its word does, and an update has all of
+them from its first line on.
 """
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
 from tripost_core.problems.base import Problem
-from tripost_core.problems.word_sorting import TASK, group_by_letter, question_words, show_groups, show_letters
+from tripost_core.problems.word_sorting import TASK, question_words
 from tripost_core.trajectory import Attempt
 
 MAX_STEP_CHARS = 400
 """A longer step (a student that cannot stop) is not said again."""
-_LETTER = re.compile(r'"[^"]*"="[^"]*" \((-?\d+)\)')
-WORKING = re.compile(r" \[-?\d[-\d ]*\]")
-_GROUPS = "We now have: "
-_LISTS_IN_A_DRILL = 4
+WORKING = re.compile(r" \[-?\d[^\[\]\n]*\]")
+_LETTER = re.compile(r'"([^"]*)"="[^"]*" \((-?\d+)\)')
+_FIRST = "1"
+"""The step that goes through the question, and not through a subpart."""
+_OF_WORKINGS = re.compile(r"[\[\];]")
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
     """The steps up to the wrong one, or all but the final response. Ends before a step that the rationale has not."""
     right = {step.header for step in Attempt.parse(TASK.rationale(problem.question)).steps}
+    places = _places(question_words(problem.question))
     said: list[str] = []
     for step in Attempt.parse(attempt).steps:
         if step.header not in right or step.header is None or not step.header[0].isdigit():
             break
-        shown = _worked(step.body) if len(step.body) <= MAX_STEP_CHARS else ""
+        shown = _worked(step.body, places if step.header == _FIRST else {}) if len(step.body) <= MAX_STEP_CHARS else ""
         said.append(f"({step.header}) {shown}".rstrip())
         if step.header == verdict.error_step:
             said.append("No.")
@@ -50,54 +54,31 @@ def without_workings(attempt: str) -> str:
 
 def with_workings(lines: Sequence[str], kept: int) -> list[str]:
     """All lines; that `kept` of them are the attempt's own does not matter here, because the list that a new line needs
-    stands in the one before."""
-    return [_worked(without_workings(line)) for line in lines]
+    stands in the one before. The first step has the question's words, in their order."""
+    worked = []
+    for step in Attempt.parse("\n".join(without_workings(line) for line in lines)).steps:
+        words = [letter[1] for letter in _LETTER.finditer(step.line)] if step.header == _FIRST else []
+        worked.append(_worked(step.line, _places(words)))
+    return worked
 
 
-def _worked(text: str) -> str:
-    """The text with the numbers so far, in order, behind each letter's number."""
-    numbers: list[int] = []
+def _places(words: Sequence[str]) -> dict[str, str]:
+    """Behind each word what follows it: itself and the next one."""
+    last = {words[-1]: words[-1]} if words else {}
+    return {word: f"{word} {following}" for word, following in pairwise(words)} | last
+
+
+def _worked(text: str, places: dict[str, str]) -> str:
+    """The text with the words so far, by number, behind each letter's number, and the word's place where it has one."""
+    by_number: dict[int, list[str]] = {}
 
     def with_list(letter: re.Match[str]) -> str:
-        numbers.append(int(letter[1]))
-        return f"{letter[0]} [{' '.join(str(number) for number in sorted(numbers))}]"
+        word = letter[1]
+        by_number.setdefault(int(letter[2]), []).append(word)
+        shown = " ".join(f"{number} {' '.join(by_number[number])}" for number in sorted(by_number))
+        place = f"; {places[word]}" if word in places else ""
+        return f"{letter[0]} [{shown}{place}]"
 
+    if any(_OF_WORKINGS.search(letter[1]) for letter in _LETTER.finditer(text)):
+        return text  # a list of such words could not be told from what it stands in
     return _LETTER.sub(with_list, text)
-
-
-def drill(problem: Problem, rng: random.Random) -> list[tuple[str, bool]]:
-    """Some of the question's words put into groups, four times; half of the lists are wrong and called so.
-
-    Pieces of one text, and whether a student is to imitate them (not the wrong lists), as for arithmetic.
-    """
-    words = question_words(problem.question)
-    pieces: list[tuple[str, bool]] = []
-    for _ in range(_LISTS_IN_A_DRILL):
-        some = rng.sample(words, rng.randint(2, len(words)))
-        groups = group_by_letter(some, 0)
-        shown = _near_miss(groups, rng) if rng.random() < 0.5 else groups
-        pieces.append((f" (1) The first letter: {_worked(show_letters(some, 0))}. (2)", True))
-        pieces.append((f" {_GROUPS}{show_groups(shown)}.", shown == groups))
-        if shown != groups:
-            pieces.append((" No.", True))
-    return pieces
-
-
-_Groups = list[tuple[int, list[str]]]
-
-
-def _near_miss(groups: _Groups, rng: random.Random) -> _Groups:
-    """The groups with one said twice, left out, or said in the place of the next; or a subpart with a word lost, or
-    taken as sorted."""
-    i = rng.randrange(len(groups))
-    number, words = groups[i]
-    changed = [[groups[i], *groups[i:]]]
-    if len(groups) > 1:
-        changed.append(groups[i + 1 :])
-    if i + 1 < len(groups):
-        changed.append([groups[i], groups[i], *groups[i + 2 :]])
-    if len(words) > 1:
-        lost = rng.choice(words)
-        changed.append([(number, [word]) for word in words] + groups[i + 1 :])
-        changed.append([(number, [word for word in words if word != lost]), *groups[i + 1 :]])
-    return groups[:i] + rng.choice(changed)
