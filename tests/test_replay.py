@@ -271,6 +271,17 @@ def test_repaired_attempts_can_be_left_out_as_plain_answers():
     assert {origin[row["triplet_id"]] for row in rows if row["bucket"] == "correct"} == {"direct"}
 
 
+def test_answers_can_go_without_their_terminal_feedback():
+    triplets, gold = stock(30, 8, 30, 40)
+    usual, bare = (balanced(triplets, gold, TASK, BalanceConfig(terminal=told), 0, 1) for told in (True, False))
+    assert [row["row_id"] for row in bare] == [row["row_id"] for row in usual]
+    for row, other in zip(bare, usual, strict=True):
+        if row["kind"] == "x_imp":
+            assert row == other
+        else:
+            assert row["segments"] == other["segments"][:2] and other["segments"][2]["role"] == "feedback"
+
+
 @settings(max_examples=15, deadline=None)
 @given(counts, counts, counts, counts, st.booleans(), st.randoms(use_true_random=False))
 def test_the_order_of_the_inputs_does_not_matter(num_imp, num_direct, num_repaired, num_gold, auto, rng):

@@ -222,6 +222,9 @@ class BalanceConfig(_Model):
         1.5, gt=0, description="r of improvement : correct : gold = r : 1 : 1; p = r / (r + 2)"
     )
     gold_ratio: float = Field(1.0, ge=0, description="gold rows for one correct row; the paper's is 1")
+    terminal: bool = Field(
+        True, description="answers end with terminal feedback; false: x_T and gold are answers alone"
+    )
     repaired: bool = Field(True, description="repaired attempts count among the correct, as plain answers")
     replay: Literal["all", "latest"] = Field("all", description="one buffer over the iterations, or the latest only")
     min_improvements: int = Field(60, ge=1, description="fewer x_imp in an iteration end the run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 
 import numpy as np
@@ -65,6 +66,7 @@ def balance(
     down. The correct bucket is drawn evenly from direct and repaired answers as far as both last. Gold that says what
     a drawn answer says already comes last. `auto`: every triplet, and gold as many as x_T. `replay` decides whether
     triplets of earlier iterations count; equal ones count once. The result does not depend on the order of the inputs.
+    Without `terminal` no answer has its feedback.
     `expert`: whose terminal feedback gold gets; None: the plain sentence. `workings`: what matches it is no part of a
     plain answer, as which a repaired attempt is trained.
     """
@@ -83,7 +85,7 @@ def balance(
     bucket = pl.when(pl.col("kind") == X_IMP).then(pl.lit(IMPROVEMENT)).otherwise(pl.lit(CORRECT_ANSWER))
     chosen = pl.concat(drawn).with_columns(bucket=bucket)
     num_gold = min(num_gold, len(gold))
-    tables = _tables(chosen, sources, gold, num_gold, problems, task, iteration, expert, workings)
+    tables = _tables(chosen, sources, gold, num_gold, problems, task, iteration, expert, workings, config.terminal)
     return Balanced(chosen, len(kept), len(gold), num_gold, tables)
 
 
@@ -216,22 +218,29 @@ def _tables(
     iteration: int,
     expert: Expert | None,
     workings: str | None,
+    terminal: bool,
 ) -> Iterator[pa.Table]:
     """`rows-1` in canonical order: triplets by iteration and id, then gold."""
     chosen = chosen.with_columns(
         row_id=pl.concat_str(pl.col("iteration").cast(pl.String).str.zfill(3), pl.lit("."), "triplet_id")
     ).sort("source", "row")
     said: list[pl.DataFrame] = []
-    tables = _triplet_tables(chosen, sources, task, workings, said)
+    tables = _triplet_tables(chosen, sources, task, workings, terminal, said)
     if chosen["row_id"].is_sorted():
         yield from tables
     else:  # two sources of one iteration
         yield pa.concat_tables(tables).sort_by("row_id")
-    yield from _gold_tables(gold, num_gold, pl.concat(said) if said else None, problems, task, iteration, expert)
+    gold_frames = partial(_gold_frames, problems=problems, iteration=iteration, expert=expert, terminal=terminal)
+    yield from _gold_tables(gold, num_gold, pl.concat(said) if said else None, task, gold_frames)
 
 
 def _triplet_tables(
-    chosen: pl.DataFrame, sources: Sequence[Columns], task: Task, workings: str | None, said: list[pl.DataFrame]
+    chosen: pl.DataFrame,
+    sources: Sequence[Columns],
+    task: Task,
+    workings: str | None,
+    terminal: bool,
+    said: list[pl.DataFrame],
 ) -> Iterator[pa.Table]:
     """The rows of drawn triplets; the hashes of their texts go to `said`."""
 
@@ -245,6 +254,8 @@ def _triplet_tables(
         if workings is not None:
             plain = pl.col("attempt").str.replace_all(workings, "")
             frame = frame.with_columns(attempt=pl.when(kind=X_T).then(plain).otherwise("attempt"))
+        if not terminal:
+            frame = frame.with_columns(feedback=pl.when(pl.col("kind") != X_T).then("feedback"))
         return row_table(frame, task), _hashes(row_texts(frame, task))
 
     for of_batch in ahead(made, _batches(sources, _TEXTS)):
@@ -257,28 +268,23 @@ def _gold_tables(
     gold: pl.DataFrame,
     num_gold: int,
     said: pl.DataFrame | None,
-    problems: Columns,
     task: Task,
-    iteration: int,
-    expert: Expert | None,
+    frames: Callable[[pl.DataFrame], Iterator[pl.DataFrame]],
 ) -> Iterator[pa.Table]:
-    """The first `num_gold` rows of `gold`, those that `said` holds behind all others."""
+    """The first `num_gold` rows of `gold`, those that `said` holds behind all others. `frames`: `_gold_frames`."""
     if not num_gold:
         return
     if said is not None and num_gold < len(gold):
-        known = [
-            rows.select("row").with_columns(_hashes(row_texts(rows, task)))
-            for rows in _gold_frames(gold, problems, iteration, expert)
-        ]
+        known = [rows.select("row").with_columns(_hashes(row_texts(rows, task))) for rows in frames(gold)]
         repeated = pl.concat(known).join(said, on=["hash_0", "hash_1"], how="semi")["row"]
         late = gold["row"].is_in(repeated.implode())
         gold = pl.concat([gold.filter(~late), gold.filter(late)])
-    for rows in _gold_frames(gold[:num_gold], problems, iteration, expert):
+    for rows in frames(gold[:num_gold]):
         yield row_table(rows, task)
 
 
 def _gold_frames(
-    gold: pl.DataFrame, problems: Columns, iteration: int, expert: Expert | None
+    gold: pl.DataFrame, problems: Columns, iteration: int, expert: Expert | None, terminal: bool
 ) -> Iterator[pl.DataFrame]:
     """What `row_table` needs of these gold rows, in the order of the problems."""
     start = 0
@@ -288,7 +294,9 @@ def _gold_frames(
         start += len(batch)
         if not len(rows):
             continue
-        if expert is None:
+        if not terminal:
+            feedback = pl.Series([None], dtype=pl.String).new_from_index(0, len(frame))
+        elif expert is None:
             feedback = terminal_feedbacks(frame["rationale"])
         else:
             feedback = pl.Series([gold_feedback(problem, expert) for problem in frame.iter_rows(named=True)])
