@@ -204,14 +204,15 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_the_words_in_order()
     problem = task.parse_question("Sort the following words alphabetically:\nList: pie elder plum")
     right = task.rationale(problem.question)
     first = (
-        '(1) The first letter: "pie"="p" (16) [16 pie; pie elder], "elder"="e" (5) [5 elder 16 pie; elder plum], '
-        '"plum"="p" (16) [5 elder 16 pie plum; plum].'
+        '(1) The first letter: "pie"="p" (16) {(16) "pie"; pie elder}, '
+        '"elder"="e" (5) {(5) "elder" < (16) "pie"; elder plum}, '
+        '"plum"="p" (16) {(5) "elder" < (16) ["pie" ? "plum"]; plum}.'
     )
     assert expert.feedback(problem, right).checks == (
         f'{first} (2) We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
         '(3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
-        '"pie"="i" (9) [9 pie], "plum"="l" (12) [9 pie 12 plum]. (3.1) We now have: (9) "pie" < (12) "plum". '
-        '(3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
+        '"pie"="i" (9) {(9) "pie"}, "plum"="l" (12) {(9) "pie" < (12) "plum"}. '
+        '(3.1) We now have: (9) "pie" < (12) "plum". (3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
     assert expert.feedback(problem, wrong).checks == (
@@ -219,7 +220,7 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_the_words_in_order()
     )
     updated = expert.improve(problem, wrong, expert.feedback(problem, wrong).sentence(wrong)).split("\n")
     assert updated[:2] == [first, '(2) We now have: (5) "elder" < (16) ["pie" ? "plum"].']
-    assert updated[2].endswith('their second letters: "pie"="i" (9) [9 pie], "plum"="l" (12) [9 pie 12 plum].')
+    assert updated[2].endswith('"pie"="i" (9) {(9) "pie"}, "plum"="l" (12) {(9) "pie" < (12) "plum"}.')
     endless = right.split("\n")
     endless[1] += ' (16) "plum" <' * 100
     assert expert.feedback(problem, "\n".join(endless)).checks == f"{first} (2) No."
@@ -227,7 +228,7 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_the_words_in_order()
 
 def test_words_that_workings_could_not_be_told_from_get_none():
     task, expert = load_task("word_sorting"), load_expert({"checks": True}, "word_sorting", 0)
-    problem = task.parse_question("Sort the following words alphabetically:\nList: pie a]b plum")
+    problem = task.parse_question("Sort the following words alphabetically:\nList: pie a}b plum")
     rationale = task.rationale(problem.question)
     said = expert.feedback(problem, rationale).checks
     assert said.startswith(rationale.split("\n")[0]) and without_workings(rationale) == rationale
@@ -242,17 +243,13 @@ def test_word_checks_of_a_right_attempt_are_its_own_steps_with_workings(subtask)
         assert without_workings(said) == " ".join(rationale.split("\n")[:-1])
         following = dict(itertools.pairwise([*question_words(problem.question), ""]))
         for line in re.findall(r"letters?: ([^.]*)", said):
-            entries = re.findall(r'"([a-z]+)"="." \(([0-9]+)\) \[([^]]*)\]', line)
+            entries = re.findall(r'"([a-z]+)"="." \(([0-9]+)\) {([^}]*)}', line)
             assert len(entries) == line.count('="')
             for i, (word, _, working) in enumerate(entries):
-                words_so_far, _, place = working.partition("; ")
-                # Groups by number in order, the words of each as they came.
-                groups = re.findall(r"([0-9]+) ([a-z ]*[a-z])", words_so_far)
-                assert [int(number) for number, _ in groups] == sorted(
-                    {int(number) for _, number, _ in entries[: i + 1]}
-                )
-                for number, members in groups:
-                    assert members.split(" ") == [w for w, own, _ in entries[: i + 1] if own == number]
+                groups, _, place = working.partition("; ")
+                so_far = sorted(entries[: i + 1], key=lambda entry: int(entry[1]))  # equal ones stay as they came
+                assert re.findall(r'"([a-z]+)"', groups) == [w for w, _, _ in so_far]
+                assert re.findall(r"\(([0-9]+)\)", groups) == list(dict.fromkeys(number for _, number, _ in so_far))
                 first_step = said.startswith(f"(1) The first letter: {line}")
                 assert place == (f"{word} {following[word]}".strip() if first_step else "")
 

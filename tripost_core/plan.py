@@ -19,7 +19,7 @@ from tripost_core.problems.splits import file_digests
 from tripost_core.record import Entry, RunRecord, fingerprint
 from tripost_core.stages import StageRequest
 
-WORKINGS_VERSIONS = {"multistep_arithmetic": 4, "word_sorting": 5}
+WORKINGS_VERSIONS = {"multistep_arithmetic": 4, "word_sorting": 6}
 """Raised when an expert with `checks` says something else: part of the keys of what it says, of nothing else."""
 
 

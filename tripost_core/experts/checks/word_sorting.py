@@ -1,14 +1,15 @@
-"""The attempt's steps said again, behind each letter the words so far in order, and the place in the question.
+"""The attempt's steps said again, behind each letter the groups so far, and the place in the question.
 
-    (1) The first letter: "rings"="r" (18) [18 rings; rings beads], "beads"="b" (2) [2 beads 18 rings; beads raft],
-    "raft"="r" (18) [2 beads 18 rings raft; raft]. (2) We now have: (2) "beads" < (18) ["rings" ? "rings"]. No.
+    (1) The first letter: "rings"="r" (18) {(18) "rings"; rings beads}, "beads"="b" (2) {(2) "beads" < (18) "rings";
+    beads raft}, "raft"="r" (18) {(2) "beads" < (18) ["rings" ? "raft"]; raft}. (2) We now have: (2) "beads" < (18)
+    "rings". No.
 
-To write down a sorted list at once a student has to find the next smallest number over and over, and the word that it
-belongs to; it finds some twice, and loses its place in the question (docs/log.md). To put one word into a list that is
-sorted already is less, words that share a number then are a subpart, and the list of groups is a copy of the last one.
-The place is the word and the one behind it as the question has them: what comes next can be copied from there. Small
-students copy from left to right and do not look up: so each list stands where its word does, and an update has all of
-them from its first line on.
+To write down the sorted groups at once a student has to find the next smallest number over and over, and the words that
+it belongs to; it finds some twice, and loses its place in the question (docs/log.md). To put one word into groups that
+are sorted already is less, and the groups of the next step are a copy of the last ones, letter by letter. The place is
+the word and the one behind it as the question has them: what comes next can be copied from there. Small students copy
+from left to right and do not look up: so each working stands where its word does, and an update has all of them from
+its first line on.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
 from tripost_core.problems.base import Problem
-from tripost_core.problems.word_sorting import TASK, question_words
+from tripost_core.problems.word_sorting import TASK, question_words, show_groups
 from tripost_core.trajectory import Attempt
 
 MAX_STEP_CHARS = 400
 """A longer step (a student that cannot stop) is not said again."""
-WORKING = re.compile(r" \[-?\d[^\[\]\n]*\]")
+WORKING = re.compile(r" \{[^{}\n]*\}")
 _LETTER = re.compile(r'"([^"]*)"="[^"]*" \((-?\d+)\)')
 _FIRST = "1"
 """The step that goes through the question, and not through a subpart."""
-_OF_WORKINGS = re.compile(r"[\[\];]")
+_OF_WORKINGS = re.compile(r"[{}]")
 
 
 def checks(problem: Problem, attempt: str, verdict: Verdict) -> str:
@@ -53,8 +54,8 @@ def without_workings(attempt: str) -> str:
 
 
 def with_workings(lines: Sequence[str], kept: int) -> list[str]:
-    """All lines; that `kept` of them are the attempt's own does not matter here, because the list that a new line needs
-    stands in the one before. The first step has the question's words, in their order."""
+    """All lines; that `kept` of them are the attempt's own does not matter here, because the groups that a new
+    line needs stand in the one before. The first step has the question's words, in their order."""
     worked = []
     for step in Attempt.parse("\n".join(without_workings(line) for line in lines)).steps:
         words = [letter[1] for letter in _LETTER.finditer(step.line)] if step.header == _FIRST else []
@@ -69,16 +70,19 @@ def _places(words: Sequence[str]) -> dict[str, str]:
 
 
 def _worked(text: str, places: dict[str, str]) -> str:
-    """The text with the words so far, by number, behind each letter's number, and the word's place where it has one."""
+    """The text with the groups so far behind each letter's number, and the word's place where it has one."""
     by_number: dict[int, list[str]] = {}
 
-    def with_list(letter: re.Match[str]) -> str:
+    def with_groups(letter: re.Match[str]) -> str:
         word = letter[1]
         by_number.setdefault(int(letter[2]), []).append(word)
-        shown = " ".join(f"{number} {' '.join(by_number[number])}" for number in sorted(by_number))
+        groups: list[tuple[int, list[str]]] = []
+        for number, words in sorted(by_number.items()):
+            settled = len(set(words)) == 1
+            groups += [(number, [word]) for word in words] if settled else [(number, words)]
         place = f"; {places[word]}" if word in places else ""
-        return f"{letter[0]} [{shown}{place}]"
+        return f"{letter[0]} {{{show_groups(groups)}{place}}}"
 
     if any(_OF_WORKINGS.search(letter[1]) for letter in _LETTER.finditer(text)):
-        return text  # a list of such words could not be told from what it stands in
-    return _LETTER.sub(with_list, text)
+        return text  # a working of such words could not be told from what it stands in
+    return _LETTER.sub(with_groups, text)
