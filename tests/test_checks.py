@@ -212,7 +212,8 @@ def test_word_checks_say_the_steps_up_to_the_wrong_one_with_the_words_in_order()
         f'{first} (2) We now have: (5) "elder" < (16) ["pie" ? "plum"]. '
         '(3) Now sort this subpart ["pie" ? "plum"] by looking at their second letters: '
         '"pie"="i" (9) {(9) "pie"}, "plum"="l" (12) {(9) "pie" < (12) "plum"}. '
-        '(3.1) We now have: (9) "pie" < (12) "plum". (3.2) Hence, we have "pie" < "plum". (4) Hence, we have "elder" < "pie" < "plum".'
+        '(3.1) We now have: (9) "pie" < (12) "plum". (3.2) Hence, we have "pie" < "plum". '
+        '(4) Hence, we have "elder" < "pie" < "plum".'
     )
     wrong = right.replace('["pie" ? "plum"]', '["pie" ? "pie"]')
     assert expert.feedback(problem, wrong).checks == (
