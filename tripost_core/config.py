@@ -180,7 +180,7 @@ class ExpertConfig(_Model):
         if self.kind == "llm" and self.mistake_rate > 0:
             raise ValueError("mistake_rate belongs to kind script")
         if self.kind == "llm" and self.checks:
-            raise ValueError("checks belong to kind script")
+            raise ValueError("checks belong to kind script, so with kind llm expert.checks has to be false")
         if self.kind == "script" and self.rationales == "expert":
             raise ValueError("rationales: expert belongs to kind llm")
         if self.api == "azure" and not self.api_version:
