@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -59,13 +59,18 @@ def letter_number(letter: str) -> int:
 
 
 def group_by_letter(words: Sequence[str], position: int) -> list[tuple[int, list[str]]]:
-    """Groups (number of the letter at `position`, words in the given order), ascending by number.
+    """Groups (number of the letter at `position`, words in the given order), ascending by number."""
+    return groups_of((letter_number(letter_at(word, position)), word) for word in words)
+
+
+def groups_of(numbered: Iterable[tuple[int, str]]) -> list[tuple[int, list[str]]]:
+    """Groups of words that are given with the numbers of their letters, ascending by number.
 
     Copies of one word that share their group with nothing else make one group each: they are sorted.
     """
     by_number: dict[int, list[str]] = {}
-    for word in words:
-        by_number.setdefault(letter_number(letter_at(word, position)), []).append(word)
+    for number, word in numbered:
+        by_number.setdefault(number, []).append(word)
     groups: list[tuple[int, list[str]]] = []
     for number, members in sorted(by_number.items()):
         settled = len(set(members)) == 1

@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from tripost_core.experts.base import Verdict
 from tripost_core.problems.base import Problem
-from tripost_core.problems.word_sorting import TASK, question_words, show_groups
+from tripost_core.problems.word_sorting import TASK, groups_of, question_words, show_groups
 from tripost_core.trajectory import Attempt
 
 MAX_STEP_CHARS = 400
@@ -71,17 +71,13 @@ def _places(words: Sequence[str]) -> dict[str, str]:
 
 def _worked(text: str, places: dict[str, str]) -> str:
     """The text with the groups so far behind each letter's number, and the word's place where it has one."""
-    by_number: dict[int, list[str]] = {}
+    numbered: list[tuple[int, str]] = []
 
     def with_groups(letter: re.Match[str]) -> str:
         word = letter[1]
-        by_number.setdefault(int(letter[2]), []).append(word)
-        groups: list[tuple[int, list[str]]] = []
-        for number, words in sorted(by_number.items()):
-            settled = len(set(words)) == 1
-            groups += [(number, [word]) for word in words] if settled else [(number, words)]
+        numbered.append((int(letter[2]), word))
         place = f"; {places[word]}" if word in places else ""
-        return f"{letter[0]} {{{show_groups(groups)}{place}}}"
+        return f"{letter[0]} {{{show_groups(groups_of(numbered))}{place}}}"
 
     if any(_OF_WORKINGS.search(letter[1]) for letter in _LETTER.finditer(text)):
         return text  # a working of such words could not be told from what it stands in
