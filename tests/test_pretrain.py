@@ -188,18 +188,26 @@ def test_interrupted_pretraining_ends_like_one_left_alone(tmp_path):
     losses = [record["loss"] for record in records if "loss" in record]
     assert losses[-1] < losses[0]
 
-    def interrupt(record):
-        if record["step"] == 10 and "loss" in record:
-            raise Interrupted
+    def interrupted_at(step, kind):
+        seen = []
 
-    with pytest.raises(Interrupted):
-        pretrain("debug", tmp_path / "again", 3, interrupt)
+        def interrupt(record):
+            seen.append(record["step"])
+            if record["step"] == step and any(key.startswith(kind) for key in record):
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            pretrain("debug", tmp_path / "again", 3, interrupt)
+        return seen
+
+    assert interrupted_at(6, "gold_match")[-2:] == [6, 6]
+    assert interrupted_at(10, "loss")[0] == 6, "it evaluates again what was not saved"
     assert not (tmp_path / "again").exists(), "no half-made student is to be seen"
     with pytest.raises(ConfigError, match="other settings"):
         pretrain("debug", tmp_path / "again", 4)
     resumed = []
     again = pretrain("debug", tmp_path / "again", 3, resumed.append)
-    assert resumed[0]["step"] == 6
+    assert resumed[0]["step"] == 10, "the state is saved with each line of the log"
     logs = [
         [
             {k: v for k, v in json.loads(line).items() if "second" not in k}

@@ -134,17 +134,18 @@ def _train(
             return matches
         loss = run.train_step(position)
         if run.step % config.log_every == 0:
-            seconds = before + time.monotonic() - started
+            run.seconds = before + time.monotonic() - started
             log.write(
                 {
                     "step": run.step,
                     "loss": round(loss, 5),
                     "lr": round(config.lr_factor(position) * config.muon_lr, 6),
                     "tokens": run.tokens,
-                    "seconds": round(seconds, 1),
-                    "tokens_per_second": round(run.tokens / seconds),
+                    "seconds": round(run.seconds, 1),
+                    "tokens_per_second": round(run.tokens / run.seconds),
                 }
             )
+            run.save(work / STATE_FILE)
 
 
 def build_model(config: Preset, seed: int) -> LlamaForCausalLM:
