@@ -1,18 +1,21 @@
 """`tripost sweep`: cells from a file, the arithmetic of the table, and runs that share what is equal."""
 
 import csv
+import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from small_stages import SmallStages, make_student
 
 from tripost_core.errors import ConfigError, ModelError
 from tripost_core.progress import ProgressDisplay
 from tripost_core.stages import STAGES, StageResult
-from tripost_core.sweep.results import estimate
+from tripost_core.sweep.page import terminal_table
+from tripost_core.sweep.results import FIGURES, Estimate, Line, Results, estimate
 from tripost_core.sweep.spec import cells, read_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +120,21 @@ def test_as_a_bootstrap_by_hand():
 
 def test_nothing_to_count_is_no_number():
     assert estimate([]).num_questions == estimate([np.array([])]).num_questions == 0
+
+
+def test_rows_of_a_grid_can_be_told_apart_on_a_narrow_terminal(tmp_path):
+    path = sweep_file(tmp_path, "grid: {method: [rationale], train.learning_rate: [0.0001, 0.0003]}")
+    spec = read_sweep(path)
+    found = Estimate(0.5, 0.4, 0.6, 1, 100)
+    figures = dict.fromkeys(FIGURES, found)
+    lines = [
+        Line(row, "ft-rationale-continued", [0], figures, dict.fromkeys(spec.against, found))
+        for row in spec.row_names()
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(terminal_table(Results(lines, [], [], 0), spec))
+    shown = console.file.getvalue()
+    assert "0.0001" in shown and "0.0003" in shown and "…" not in shown
 
 
 # -- whole sweeps ------------------------------------------------------------------------------------------------------

@@ -56,8 +56,9 @@ def terminal_table(results: Results, spec: SweepSpec) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column(f"\n%, {spec.split}")
-    table.add_column("\nstudent")
+    # Folded, not cut: of the rows of a grid the last words differ.
+    table.add_column(f"\n%, {spec.split}", overflow="fold")
+    table.add_column("\nstudent", overflow="fold")
     for name in ("\naccuracy", "\nfirst", "SI.\nFreq", "repaired\n- harm", *(f"- {name}" for name in spec.against)):
         table.add_column(name, justify="right", overflow="fold")
     for line in results.lines:
