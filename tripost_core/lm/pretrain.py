@@ -115,7 +115,7 @@ def pretrain(
 def _train(
     run: _Run, work: Path, progress: Callable[[dict[str, Any]], None] | None, minutes: float | None
 ) -> dict[str, float]:
-    """Takes the steps that are left, with a saved state now and then; returns the last `gold_match`."""
+    """Takes the steps that are left, with a saved state behind each line of losses; returns the last `gold_match`."""
     config = run.config
     log = _Log(work / LOG_FILE, run.step, progress)
     held_out = {name: _encoded(d, run.tokenizer) for name, d in held_out_documents(config, run.seed).items()}
@@ -129,7 +129,6 @@ def _train(
         if finished or (run.step and run.step % config.evaluate_every == 0):
             matches = {name: gold_match(run.model, rows, run.tokenizer) for name, rows in held_out.items()}
             log.write({"step": run.step, **{f"gold_match/{k}": round(v, 4) for k, v in matches.items()}})
-            run.save(work / STATE_FILE)
         if finished:
             return matches
         loss = run.train_step(position)
