@@ -122,12 +122,9 @@ def _print_end(record: RunRecord | None, directory: Path, as_json: bool, seconds
         print(record.message)
     print(f"Took {format_seconds(seconds)}. Open {directory / 'report.html'} in a browser.")
     print(f"Next: tripost show {shlex.quote(str(directory))} --trajectories 3")
-    trained = [entry.stages["train"] for entry in record.entries if "train" in entry.stages]
-    model = trained[-1].uri.removeprefix("file://")
     task = record.config["task"]
     task = shlex.quote(_nearest(task["path"] or "TASK.yaml") if isinstance(task, dict) else task)
-    model = shlex.quote(_nearest(model))
-    print(f"      tripost solve --task {task} --model {model} QUESTION")
+    print(f"      tripost solve --task {task} --model {shlex.quote(str(directory))} QUESTION")
 
 
 def _nearest(path: str) -> str:

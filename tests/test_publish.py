@@ -18,7 +18,7 @@ from tripost_core.config import RunConfig
 from tripost_core.errors import ConfigError, StorageError
 from tripost_core.lm.student import checkpoint_digest, load_student
 from tripost_core.plan import RunPlan
-from tripost_core.publish import model_card, publishable_entry, write_package
+from tripost_core.publish import model_card, write_package
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def run(tmp_path):
 
 def test_the_package_is_a_student_with_its_numbers(run, tmp_path):
     directory, record = run
-    entry = publishable_entry(record)
+    entry = record.student_entry()
     assert entry.name == "tripost-2"
     package = write_package(record, directory, entry, tmp_path / "package")
     assert load_student(package).digest == entry.stages["train"].digest
@@ -56,15 +56,15 @@ def test_the_package_is_a_student_with_its_numbers(run, tmp_path):
 
 def test_which_student(run):
     _, record = run
-    assert publishable_entry(record, "tripost-1").iteration == 1
+    assert record.student_entry("tripost-1").iteration == 1
     with pytest.raises(ConfigError, match="no trained student 'tripost-9'; it has ft-rationale, tripost-1, tripost-2"):
-        publishable_entry(record, "tripost-9")
+        record.student_entry("tripost-9")
 
 
 def test_a_run_without_scores_has_a_card_too(run, tmp_path):
     directory, record = run
     (directory / "report.json").unlink()
-    assert "Test questions" not in model_card(record, directory, publishable_entry(record))
+    assert "Test questions" not in model_card(record, directory, record.student_entry())
 
 
 class Hub:

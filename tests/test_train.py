@@ -31,8 +31,8 @@ from tripost_core.stages import StageRequest, execute
 STUDENT = {"dtype": "float32", "device": "cpu"}
 
 
-def make_student(directory, width=16, attention_dropout=0.0):
-    torch.manual_seed(0)
+def make_student(directory, width=16, attention_dropout=0.0, seed=0):
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=width,

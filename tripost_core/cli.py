@@ -26,6 +26,7 @@ cache_app = typer.Typer(no_args_is_help=True, help="The answers of expert models
 app.add_typer(cache_app, name="cache")
 
 TaskOption = Annotated[str, typer.Option("--task", help=f"{', '.join(TASKS)}, or a task file (.yaml)")]
+MODEL_HELP = "a built-in student, a model directory, a hub name, or a run's directory (or RUN/ENTRY)"
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
@@ -88,7 +89,7 @@ def _short(value: object) -> str:
 @app.command()
 def evaluate(
     task: TaskOption,
-    model: Annotated[str | None, typer.Option(help="a built-in student, a model directory, or a hub name")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     expert: Annotated[
         Path | None, typer.Option(help="instead of a model: a run config whose expert model is prompted, not trained")
     ] = None,
@@ -159,7 +160,7 @@ def evaluate(
 @app.command()
 def solve(
     question: Annotated[str, typer.Argument(help="a question of the task")],
-    model: Annotated[str, typer.Option(help="a built-in student, a model directory, or a hub name")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     task: TaskOption,
     temperature: Annotated[float, typer.Option(min=0, help="0 = greedy")] = 0.0,
     max_improvements: Annotated[int, typer.Option(min=0)] = 3,
@@ -320,8 +321,8 @@ def push(
     """
     import tempfile
 
-    from tripost_core.publish import publishable_entry, write_package
     from tripost_core.publish import push as upload
+    from tripost_core.publish import write_package
     from tripost_core.record import read_record
 
     if (repository is None) == (out is None):
@@ -329,7 +330,7 @@ def push(
     record = read_record(run)
     if record is None:
         raise ConfigError(f"{run} holds no run: there is no run.json in it.")
-    chosen = publishable_entry(record, entry)
+    chosen = record.student_entry(entry)
     if out is not None:
         print(f"{chosen.name} with its model card is in {write_package(record, run, chosen, out)}.")
         return

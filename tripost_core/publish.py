@@ -7,30 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tripost_core.errors import ConfigError, ModelError, StorageError
+from tripost_core.errors import ModelError, StorageError
 from tripost_core.record import Entry, RunRecord
 from tripost_core.stages import local_checkpoint
 
 _LEFT_BEHIND = ("manifest.json", "README.md")
 
 
-def publishable_entry(record: RunRecord, name: str | None = None) -> Entry:
-    """The entry to publish: the named one, else the last iteration's. Raises ConfigError."""
-    trained = [entry for entry in record.entries if "train" in entry.stages and entry.iteration is not None]
-    if name is not None:
-        found = [entry for entry in record.entries if entry.name == name and "train" in entry.stages]
-        if not found:
-            names = ", ".join(entry.name for entry in trained)
-            raise ConfigError(f"The run has no trained student {name!r}; it has {names}.")
-        return found[0]
-    if not trained:
-        raise ConfigError("The run has not trained a student yet.")
-    return max(trained, key=lambda entry: entry.iteration or 0)
-
-
 def write_package(record: RunRecord, run: Path, entry: Entry, directory: Path) -> Path:
     """The student's files and `README.md`, its model card, in a new directory. Raises StorageError."""
-    source = local_checkpoint(entry.stages["train"])
+    assert entry.student is not None, "asked of the record"
+    source = local_checkpoint(entry.student)
     try:
         directory.mkdir(parents=True, exist_ok=False)
         for path in sorted(source.iterdir()):
@@ -46,8 +33,10 @@ def write_package(record: RunRecord, run: Path, entry: Entry, directory: Path) -
 
 def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
     """Markdown with the metadata block of a model hub: where the student comes from, how it was trained, its scores."""
+    assert entry.student is not None, "asked of the record"
     config = record.run_config
     base = config.student.model
+    iteration = config.iterations if entry.iteration is None else entry.iteration
     report = _report(run)
     scores = [e for e in report.get("iterations", []) if e.get("eval")]
     improves = record.method in ("tripost", "si-demo")
@@ -62,8 +51,8 @@ def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
         f"{record.task_name.replace('_', ' ')}"
         + (": it attempts a question, criticises its attempt, and improves it." if improves else "."),
         "",
-        f"- Started from `{base}`; checkpoint digest `{entry.stages['train'].digest}`.",
-        f"- Iteration {entry.iteration}; seed {config.seed}; expert: {_expert(config.expert.model_dump())}.",
+        f"- Started from `{base}`; checkpoint digest `{entry.student.digest}`.",
+        f"- Iteration {iteration}; seed {config.seed}; expert: {_expert(config.expert.model_dump())}.",
         f"- Training: {_training(config.train.model_dump())}.",
         f"- Configuration fingerprint `{record.config_fingerprint}`.",
         "",

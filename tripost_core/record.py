@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tripost_core.buffers import Ref, canonical_json, is_intact, read_manifest
 from tripost_core.config import RunConfig
-from tripost_core.errors import StorageError
+from tripost_core.errors import ConfigError, StorageError
 from tripost_core.problems.splits import file_digests
 
 METHOD_NAMES = {
@@ -20,6 +21,8 @@ METHOD_NAMES = {
     "lmsi": "LMSI",
     "si-demo": "ft SI. demo",
 }
+_TRAINING = re.compile(r"train(?:-(\d+))?")
+"""Stages that train: one of an iteration, several of a baseline that goes on (`train-1`, `train-2`, ...)."""
 
 
 class Entry(BaseModel):
@@ -31,6 +34,12 @@ class Entry(BaseModel):
     iteration: int | None
     stages: dict[str, Ref] = {}
     """By stage within the entry: `train`, `evaluate`, `generate`, `feedback-0`, `improve-1`, `filter`, `balance`."""
+
+    @property
+    def student(self) -> Ref | None:
+        """The checkpoint of its last training."""
+        trained = {int(part[1] or 0): ref for name, ref in self.stages.items() if (part := _TRAINING.fullmatch(name))}
+        return trained[max(trained)] if trained else None
 
 
 class RunRecord(BaseModel):
@@ -65,6 +74,26 @@ class RunRecord(BaseModel):
     @property
     def run_config(self) -> RunConfig:
         return RunConfig.model_validate(self.config)
+
+    def student_entry(self, name: str | None = None) -> Entry:
+        """The entry of this name, else the last that the method trained. Raises ConfigError if it has no student."""
+        trained = [entry for entry in self.entries if entry.student is not None]
+        if name is not None:
+            for entry in trained:
+                if entry.name == name:
+                    return entry
+            names = ", ".join(entry.name for entry in trained) or "none yet"
+            raise ConfigError(f"The run has no trained student {name!r}; it has {names}.")
+        if not self.own_students:
+            raise ConfigError("The run has not trained a student yet.")
+        return self.own_students[-1]
+
+    @property
+    def own_students(self) -> list[Entry]:
+        """The entries with a student of the method, the start before it too, in order: without continued gold where
+        that is what another method is compared with."""
+        compared = self.method != "rationale"
+        return [e for e in self.entries if e.student is not None and not (compared and e.iteration is None)]
 
     def references(self) -> list[Ref]:
         found = [] if self.problems is None else [self.problems]

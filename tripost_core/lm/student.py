@@ -99,14 +99,19 @@ def load_student(
 
 
 def resolve_student(name_or_dir: str | os.PathLike[str]) -> Path:
-    """The directory of a student; a hub name is downloaded (safetensors, JSON and tokenizer files only).
+    """The directory of a student: a built-in one, a checkpoint, a run's last one (`runs/words`) or that of an entry of
+    it (`runs/words/tripost-2`); a hub name is downloaded (safetensors, JSON and tokenizer files only).
 
-    Raises ModelError where there is neither such a directory nor such a model.
+    Raises ModelError where there is neither such a directory nor such a model, ConfigError for a run without it.
     """
+    from tripost_core.run_student import student_of_run
+
     name = os.fspath(name_or_dir)
     if name in BUILT_IN:
         return STUDENTS / name
     directory = Path(name).expanduser()
+    if (trained := student_of_run(directory)) is not None:
+        return trained
     if directory.is_dir():
         return directory
     if directory.exists():

@@ -16,7 +16,7 @@ def write_report(record: RunRecord, output: Path) -> None:
     Works at any moment of a run: what is not there yet is left out. Raises StorageError where a buffer of the run is
     gone or altered, or the directory cannot be written.
     """
-    from tripost_core.publish import model_card, publishable_entry
+    from tripost_core.publish import model_card
     from tripost_core.report.html import render_report
     from tripost_core.report.numbers import relocated, report_json
 
@@ -25,6 +25,6 @@ def write_report(record: RunRecord, output: Path) -> None:
     page = render_report(record)
     write_file(str(output / "report.json"), text.encode())
     write_file(str(output / "report.html"), page.encode())
-    if any("train" in entry.stages and entry.iteration is not None for entry in record.entries):
-        card = model_card(record, output, publishable_entry(record))
+    if record.own_students:
+        card = model_card(record, output, record.student_entry())
         write_file(str(output / "model-card.md"), card.encode())
