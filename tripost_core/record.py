@@ -92,8 +92,8 @@ class RunRecord(BaseModel):
     def own_students(self) -> list[Entry]:
         """The entries with a student of the method, the start before it too, in order: without continued gold where
         that is what another method is compared with."""
-        compared = self.method != "rationale"
-        return [e for e in self.entries if e.student is not None and not (compared and e.iteration is None)]
+        goes_on = self.method == "rationale"
+        return [e for e in self.entries if e.student is not None and (goes_on or e.iteration is not None)]
 
     def references(self) -> list[Ref]:
         found = [] if self.problems is None else [self.problems]
