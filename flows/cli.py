@@ -137,27 +137,31 @@ def _nearest(path: str) -> str:
 def sweep(
     file: Annotated[Path, typer.Argument(help="a sweep file, e.g. deployments/sweeps/learning-rate.yaml")],
     output: Annotated[Path | None, typer.Option(help="the sweep's directory; default runs/NAME of the file")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="compute this row alone; can be repeated")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="compute this seed alone; can be repeated")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Many runs that differ in a few settings, and one table of means, intervals and paired differences.
 
     Every cell is an ordinary run; equal stages are computed once, and the same command goes on where an earlier one
-    was stopped.
+    was stopped. With --row and --seed only a part is computed; the table has all that is finished.
 
-    Example: tripost sweep deployments/sweeps/methods.yaml --output runs/methods
+    Example: tripost sweep deployments/sweeps/methods.yaml --output runs/methods --seed 0
     """
     from rich.console import Console
 
     from flows.sweep import run_sweep
     from tripost_core.progress import ProgressDisplay
     from tripost_core.sweep.page import terminal_table
-    from tripost_core.sweep.spec import cells, read_sweep
+    from tripost_core.sweep.spec import cells, chosen, read_sweep
 
     spec = read_sweep(file)
     directory = output or Path("runs") / file.stem
+    every = cells(spec, file, directory)
+    only = chosen(every, row or [], seed or [])
     try:
         with ProgressDisplay() as display:
-            results = run_sweep(spec, cells(spec, file, directory), file.stem, directory, display)
+            results = run_sweep(spec, every, file.stem, directory, display, only)
     except KeyboardInterrupt:
         print("tripost: interrupted; the same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -168,6 +172,9 @@ def sweep(
         print(f"Open {directory / 'sweep.html'} in a browser; numbers: {directory / 'table.csv'}, cells.csv.")
     for message in results.messages:
         print(f"tripost: {message}", file=sys.stderr)
+    if results.num_missing > results.num_failed:
+        left = results.num_missing - results.num_failed
+        print(f"tripost: {left} of {len(every)} cells not computed yet (--row, --seed).", file=sys.stderr)
     if results.num_failed:
         raise typer.Exit(2)
 

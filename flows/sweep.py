@@ -14,8 +14,16 @@ from tripost_core.sweep.results import Results, collect
 from tripost_core.sweep.spec import Cell, SweepSpec
 
 
-def run_sweep(spec: SweepSpec, cells: list[Cell], name: str, output: Path, display: ProgressDisplay) -> Results:
-    """What the cells come to. A finished cell is found; one that fails is noted, and the others go on.
+def run_sweep(
+    spec: SweepSpec,
+    cells: list[Cell],
+    name: str,
+    output: Path,
+    display: ProgressDisplay,
+    only: list[Cell] | None = None,
+) -> Results:
+    """What the cells come to. A finished cell is found; one that fails is noted, and the others go on. Of `only`, where
+    given, those that are not finished are computed; the table is of all.
 
     The table is written again after every cell, so that a sweep can be read while it runs. Raises ConfigError where
     another process has the directory, StorageError.
@@ -25,7 +33,8 @@ def run_sweep(spec: SweepSpec, cells: list[Cell], name: str, output: Path, displ
     with output_lock(output), ExitStack() as server:
         started = False
         results = collect(spec, cells, output, failures)
-        for number, cell in enumerate(cells, 1):
+        wanted = cells if only is None else only
+        for number, cell in enumerate(wanted, 1):
             directory = output / "cells" / cell.name
             if is_finished(read_record(directory), cell.config):
                 continue
@@ -34,7 +43,7 @@ def run_sweep(spec: SweepSpec, cells: list[Cell], name: str, output: Path, displ
 
                 server.enter_context(embedded_server(output / ".prefect"))
                 started = True
-            display.line(f"cell {number} of {len(cells)}: {cell.name}")
+            display.line(f"cell {number} of {len(wanted)}: {cell.name}")
             try:
                 _run_cell(cell, directory, display)
             except TripostError as error:

@@ -16,7 +16,7 @@ from tripost_core.progress import ProgressDisplay
 from tripost_core.stages import STAGES, StageResult
 from tripost_core.sweep.page import terminal_table
 from tripost_core.sweep.results import FIGURES, Estimate, Line, Results, estimate
-from tripost_core.sweep.spec import cells, read_sweep
+from tripost_core.sweep.spec import cells, chosen, read_sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,7 +132,7 @@ def test_rows_of_a_grid_can_be_told_apart_on_a_narrow_terminal(tmp_path):
         for row in spec.row_names()
     ]
     console = Console(width=80, file=io.StringIO())
-    console.print(terminal_table(Results(lines, [], [], 0), spec))
+    console.print(terminal_table(Results(lines, [], [], 0, 0), spec))
     shown = console.file.getvalue()
     assert "0.0001" in shown and "0.0003" in shown and "…" not in shown
 
@@ -180,12 +180,12 @@ def on_this_server(prefect_server, monkeypatch):
     monkeypatch.setattr("flows.embedded_server.embedded_server", lambda home: nullcontext())
 
 
-def run(path, output):
+def run(path, output, only=None):
     from flows.sweep import run_sweep
 
     spec = read_sweep(path)
     with ProgressDisplay() as display:
-        return run_sweep(spec, cells(spec, path, output), "my sweep", output, display)
+        return run_sweep(spec, cells(spec, path, output), "my sweep", output, display, only)
 
 
 ROWS = "seeds: [0, 1]\nrows: {ours: {}, lmsi: {method: lmsi}}\nagainst: [ft-rationale, ours/last]\n"
@@ -237,9 +237,38 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(on_this_server, stages,
     assert [(line.row, line.seeds) for line in results.lines] == [("ours", [0, 1]), ("ours", [0, 1]), ("lmsi", [1])]
     assert "it broke." in (tmp_path / "out" / "sweep.html").read_text()
 
+    assert results.num_missing == 1
+
     stages.calls.clear()
     assert run(path, tmp_path / "out").num_failed == 0
     assert stages.calls == ["lmsi-1/train", "lmsi-1/evaluate"]
+
+
+def test_a_part_of_a_sweep_is_computed_and_the_table_has_all_that_is_finished(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    path = sweep_file(tmp_path, ROWS, f"student: {{model: {student}}}\niterations: 1\n")
+    found = cells(read_sweep(path), path, tmp_path / "out")
+    assert [cell.name for cell in chosen(found, ["lmsi"], [])] == ["lmsi-seed-0", "lmsi-seed-1"]
+    assert chosen(found, [], []) == found
+    with pytest.raises(ConfigError, match=r"no row 'theirs'; it has ours, lmsi\."):
+        chosen(found, ["theirs"], [])
+    with pytest.raises(ConfigError, match=r"no seed 2; it has 0, 1\."):
+        chosen(found, [], [2])
+
+    results = run(path, tmp_path / "out", chosen(found, ["ours"], [1]))
+    assert [(line.row, line.seeds) for line in results.lines] == [("ours", [1]), ("ours", [1])]
+    assert results.num_missing == 3 and results.num_failed == 0
+    results = run(path, tmp_path / "out", chosen(found, ["lmsi"], [1]))
+    assert [(line.row, line.seeds) for line in results.lines] == [("ours", [1]), ("ours", [1]), ("lmsi", [1])]
+
+
+def test_what_a_cell_holds_of_other_settings_is_not_in_the_table(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    base = f"student: {{model: {student}}}\niterations: 1\n"
+    run(sweep_file(tmp_path, ROWS, base), tmp_path / "out")
+    path = sweep_file(tmp_path, ROWS.replace("method: lmsi", "method: lmsi, train.learning_rate: 0.5"), base)
+    results = run(path, tmp_path / "out", [])
+    assert [line.row for line in results.lines] == ["ours", "ours"] and results.num_missing == 2
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "sweeps").glob("*.yaml")), ids=lambda path: path.name)

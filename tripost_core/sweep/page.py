@@ -59,13 +59,14 @@ def terminal_table(results: Results, spec: SweepSpec) -> Table:
     # Folded, not cut: of the rows of a grid the last words differ.
     table.add_column(f"\n%, {spec.split}", overflow="fold")
     table.add_column("\nstudent", overflow="fold")
+    table.add_column("\nseeds", justify="right")
     for name in ("\naccuracy", "\nfirst", "SI.\nFreq", "repaired\n- harm", *(f"- {name}" for name in spec.against)):
         table.add_column(name, justify="right", overflow="fold")
     for line in results.lines:
         figures = [line.figures[figure] for figure in ("first_attempt_accuracy", "si_freq")]
         cells = [_half(line.figures["accuracy"]).rstrip("*"), *(f"{100 * found.mean:.1f}" for found in figures)]
         cells += [_half(found) for found in (line.figures["net"], *(line.differences[name] for name in spec.against))]
-        table.add_row(Text(reveal(line.row)), Text(line.entry), *map(Text, cells))
+        table.add_row(Text(reveal(line.row)), Text(line.entry), str(len(line.seeds)), *map(Text, cells))
     return table
 
 

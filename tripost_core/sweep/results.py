@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tripost_core.buffers import read_table
-from tripost_core.record import Entry, RunRecord, read_record
+from tripost_core.record import Entry, RunRecord, fingerprint, read_record
 from tripost_core.report.numbers import manifest_of, relocated
 from tripost_core.sweep.spec import LAST, Cell, SweepSpec
 
@@ -73,17 +73,24 @@ class Results(NamedTuple):
     """What is missing, and why."""
     num_failed: int
     """Cells that could not be computed."""
+    num_missing: int
+    """Cells that have not been computed, the failed ones among them."""
 
 
 def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapping[str, str]) -> Results:
-    """The table of what has been computed so far. `failures`: {cell: why}. Raises StorageError."""
+    """The table of what has been computed so far. `failures`: {cell: why}. Raises StorageError.
+
+    What a cell's directory holds of other settings, of the sweep file as it once was, is no part of it.
+    """
     answers: dict[tuple[str, str], dict[int, Answers]] = {}
     judging: dict[tuple[str, str, int], dict[str, float | None]] = {}
     messages = [f"{cell.name}: {failures[cell.name]}" for cell in cells if cell.name in failures]
+    num_missing = 0
     for cell in cells:
         directory = output / "cells" / cell.name
         record = read_record(directory)
-        if record is None or not record.finished:
+        if record is None or not record.finished or record.config_fingerprint != fingerprint(cell.config):
+            num_missing += 1
             continue
         if record.message:
             messages.append(f"{cell.name}: {record.message}")
@@ -110,7 +117,7 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
             for seed, found in sorted(by_seed.items()):
                 means = {figure: float(np.mean(_values(found, figure))) for figure in FIGURES}
                 points.append(Point(row, seed, name, len(found["accuracy"]), means, judging.get((row, name, seed), {})))
-    return Results(lines, points, messages, len(failures))
+    return Results(lines, points, messages, len(failures), num_missing)
 
 
 def read_answers(entry: Entry, split: str) -> Answers:

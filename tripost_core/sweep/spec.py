@@ -16,6 +16,7 @@ split: seen
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -111,6 +112,18 @@ def cells(spec: SweepSpec, path: Path, output: Path) -> list[Cell]:
     if len({cell.name for cell in found}) < len(found):
         raise ConfigError(f"{path}: two rows have names that differ in punctuation alone.")
     return found
+
+
+def chosen(found: list[Cell], rows: Collection[str], seeds: Collection[int]) -> list[Cell]:
+    """The cells of these rows and seeds; all where none is named. Raises ConfigError where the sweep has none such."""
+    for wanted, there, what in (
+        (rows, list(dict.fromkeys(cell.row for cell in found)), "row"),
+        (seeds, list(dict.fromkeys(cell.seed for cell in found)), "seed"),
+    ):
+        for name in wanted:
+            if name not in there:
+                raise ConfigError(f"The sweep has no {what} {name!r}; it has {', '.join(map(str, there))}.")
+    return [cell for cell in found if (not rows or cell.row in rows) and (not seeds or cell.seed in seeds)]
 
 
 def _short(value: Any) -> str:
