@@ -17,13 +17,14 @@ from tripost_core.config import BalanceConfig
 from tripost_core.editing import OPEN, improve, judge
 from tripost_core.errors import ConfigError
 from tripost_core.experts import load_expert
-from tripost_core.experts.checks import TASKS_WITH_CHECKS, of_task
+from tripost_core.experts.checks import of_task
 from tripost_core.experts.checks.columns import worked_out
 from tripost_core.experts.checks.multistep_arithmetic import drill, operations
 from tripost_core.experts.checks.word_sorting import without_workings
 from tripost_core.experts.mistakes import error_classes, plant
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.problems import load_task
+from tripost_core.problems.names import TASKS_WITH_CHECKS
 from tripost_core.problems.word_sorting import question_words
 from tripost_core.replay.rows import gold_rows
 from tripost_core.stages.problems import problem_row

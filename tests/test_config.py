@@ -1,5 +1,7 @@
 """The configuration: the paper's values by default, and one sentence that names the key for every error."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from tripost_core.config import RunConfig
 from tripost_core.config_file import load_config, parse_config
 from tripost_core.errors import ConfigError
+
+OWN_TASK = str(Path(__file__).parents[1] / "examples" / "grade_school" / "task.yaml")
 
 
 def test_the_defaults_are_the_papers():
@@ -55,6 +59,8 @@ def test_only_where_and_how_the_work_is_done_cannot_change_a_number():
         ({"train": 3}, r"train: "),
         ({"data": {"num_test_seen": 0, "num_test_unseen": 0}}, r"data: .*nothing to evaluate on"),
         ({"method": "workings"}, r"method is workings, so expert\.checks has to be true"),
+        ({"task": "date_understanding", "expert": {"checks": True}}, r"expert\.checks is for scripts of multistep"),
+        ({"task": OWN_TASK, "method": "si-demo"}, r"no mistakes to plant, so expert\.kind has to be llm"),
         ([1], r"is not a mapping"),
         ("text", r"is not a mapping"),
     ],

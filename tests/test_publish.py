@@ -54,6 +54,21 @@ def test_the_package_is_a_student_with_its_numbers(run, tmp_path):
         write_package(record, directory, entry, tmp_path / "package")
 
 
+def test_a_card_says_how_its_own_student_was_trained(run):
+    directory, record = run
+    cards = {name: model_card(record, directory, record.student_entry(name)) for name in ("ft-rationale", "tripost-1")}
+    assert "trained by ft rationale" in cards["ft-rationale"] and "5 epochs, batches" in cards["ft-rationale"]
+    assert ", weight" not in cards["ft-rationale"] and "criticises" not in cards["ft-rationale"]
+    assert "trained by TriPosT" in cards["tripost-1"] and "4 epochs, batches" in cards["tripost-1"]
+    assert "weight 1.5 on feedback" in cards["tripost-1"] and "criticises its attempt" in cards["tripost-1"]
+
+    config = RunConfig.model_validate({"task": "word_sorting"})
+    plan = RunPlan(config, directory)
+    plan.note("ft-rationale-continued", None, train_1=record.student_entry("tripost-1").student)
+    card = model_card(plan.record, directory, plan.record.student_entry("ft-rationale-continued"))
+    assert "trained by ft rationale" in card and "as many steps as TriPosT took" in card and "criticises" not in card
+
+
 def test_which_student(run):
     _, record = run
     assert record.student_entry("tripost-1").iteration == 1

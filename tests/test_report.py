@@ -22,6 +22,7 @@ from tripost_core.errors import StorageError
 from tripost_core.record import read_record
 from tripost_core.report import write_report
 from tripost_core.report.diff import attempt_lines
+from tripost_core.report.figures import error_table
 from tripost_core.report.html import MAX_TRAJECTORIES, _titles, render_report
 from tripost_core.report.intervals import paired_difference, wilson
 from tripost_core.report.numbers import relocated, report_json, rights, score_rows, score_table
@@ -429,7 +430,7 @@ def test_trajectories_carry_what_became_of_them(run):
     record = read_record(run)
     found = load_trajectories(record)
     assert len(found) == 144 and {t.iteration for t in found} == {1, 2, 3}
-    assert set(OUTCOMES) - {t.outcome for t in found} <= {"open"}
+    assert set(OUTCOMES) - {t.outcome for t in found} == {"attempt", "open"}
     entry = next(e for e in record.entries if e.name == "tripost-2")
     triplets = read_rows(entry.stages["filter"])
     trained = {row["triplet_id"] for row in read_rows(entry.stages["balance"])}
@@ -440,6 +441,29 @@ def test_trajectories_carry_what_became_of_them(run):
     for t in mine:
         assert (t.error_class in ERROR_CLASSES) == (t.outcome != "direct")
         assert t.status == ("discarded" if t.outcome == "discarded" else "correct")
+
+
+def test_trajectories_of_baselines(run, tmp_path):
+    """Of ft SI. demo those that the expert began, whatever order the record has; of LMSI attempts alone."""
+    record = read_record(run)
+    entry = next(e for e in record.entries if e.name == "tripost-1")
+    shown, edited = entry.stages["generate"], entry.stages["feedback-0"]
+
+    def of(stages):
+        return record.model_copy(update={"entries": [entry.model_copy(update={"stages": stages})]})
+
+    lmsi = load_trajectories(of({"select": entry.stages["balance"], "generate": shown}))
+    assert {t.outcome for t in lmsi} == {"attempt"} and "An attempt alone" in render_report(
+        of({"select": entry.stages["balance"], "generate": shown, "evaluate": entry.stages["evaluate"]})
+    )
+
+    students = [{**row, "trajectory_id": f"own.{row['trajectory_id']}"} for row in read_rows(edited)]
+    about = {"metrics": {"num_directly_correct": 1, "error_classes": {"favourite": 2}}}
+    own = write_buffer(str(tmp_path / "own"), "trajectories-2", students, about=about)
+    demo = of({"generate": own, "judged": own, "feedback-0": edited, "demonstrate": shown})
+    found = load_trajectories(demo)
+    assert {t.id: t.status for t in found} == {row["trajectory_id"]: row["status"] for row in read_rows(edited)}
+    assert [name for name, _ in error_table(demo).rows] == ["directly correct", "favourite"]
 
 
 def test_the_choice_is_stratified_and_deterministic(run):

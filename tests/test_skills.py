@@ -1,11 +1,15 @@
 """Judging and repairing, forced: what is counted, with students whose every word is known."""
 
+from dataclasses import replace
+
 import pytest
 
+from tripost_core.experts.base import judgement
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.lm import skills as module
 from tripost_core.lm.generate import Completion
 from tripost_core.problems import load_task
+from tripost_core.problems.base import subtask_names
 from tripost_core.trajectory import Attempt
 
 TASK = load_task("multistep_arithmetic")
@@ -81,6 +85,21 @@ def test_one_that_says_nothing_and_starts_all_over(monkeypatch):
     found = measured(monkeypatch, lambda i: " hm", lambda i: "\n(1) It is 3.")
     expected = {"verdict": 0.0, "found": 0.0, "step": 0.0, "false_alarms": 0.0, "repaired": 0.0, "kept": 0.0}
     assert {name: found[name] for name in expected} == expected
+
+
+def test_a_question_that_the_script_cannot_read_does_not_count(monkeypatch):
+    task, expert = load_task("date_understanding"), load_scripted_expert("date_understanding")
+    problems = task.generate(subtask_names(task)[0], 3, seed=1)
+    odd = replace(problems[0], question="What is the date a fortnight ago in MM/DD/YYYY?")
+    attempts = [task.rationale(problem.question) for problem in problems]
+    assert judgement(expert, odd, attempts[0]) is None
+    monkeypatch.setattr("tripost_core.lm.generate.sample", lambda student, prompts, seeds, **_: [
+        Completion(" hm", 1, True, False) for _ in prompts
+    ])  # fmt: skip
+    found = module.skills(
+        None, "date_understanding", [odd, *problems], [attempts[0], *attempts], max_new_tokens=9, batch_tokens=9
+    )
+    assert (found["n"], found["num_wrong"], found["at_once"]) == (3, 0, 0.0)
 
 
 def test_without_a_wrong_attempt_there_is_nothing_to_repair(monkeypatch):

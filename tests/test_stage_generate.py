@@ -87,6 +87,9 @@ def test_equal_trajectories_of_a_problem_are_kept_once(tmp_path, student_ref):
     ref = execute(request("generate", tmp_path / "a", problems, student_ref, config, iteration=1))
     assert [row["sample"] for row in read_rows(ref)] == [0, 0]
     assert read_manifest(ref.uri)["dropped"] == {"duplicate": 8}
+    every = request("generate", tmp_path / "a", problems, student_ref, config, iteration=1, keep_duplicates=True)
+    rows = read_rows(execute(every))
+    assert [row["sample"] for row in rows] == [0, 1, 2, 3, 4] * 2 and len({row["trajectory_id"] for row in rows}) == 10
 
 
 @pytest.mark.parametrize("num_shards", [2, 5])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -118,6 +119,25 @@ def test_as_a_bootstrap_by_hand():
     assert (found.low, found.high) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
 
 
+def test_the_same_questions_with_every_seed_are_drawn_for_all_of_them():
+    values = np.array([1, 0] * 50)
+    alone = estimate([values])
+    same = estimate([values] * 3, same_questions=True)
+    assert (same.num_seeds, same.num_questions) == (3, 100)
+    assert same.high - same.low == pytest.approx(alone.high - alone.low, abs=0.01)  # three answers say what one says
+    others = estimate([values] * 3)
+    assert (others.num_questions, round(others.high - others.low, 1)) == (300, 0.1)
+
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(150):
+        hard = rng.random(100)  # a question is as hard for every seed
+        seeds = [(rng.random(100) < hard).astype(int) for _ in range(3)]
+        found = estimate(seeds, 1000, same_questions=True)
+        covered.append(found.low <= 0.5 <= found.high)
+    assert np.mean(covered) > 0.88
+
+
 def test_nothing_to_count_is_no_number():
     assert estimate([]).num_questions == estimate([np.array([])]).num_questions == 0
 
@@ -208,7 +228,7 @@ def test_a_sweep_compares_its_rows_and_computes_what_is_equal_once(on_this_serve
     assert ours.differences["ours/last"] is None
     assert lmsi.differences["ours/last"].mean == pytest.approx(-0.8) and lmsi.differences["ours/last"].shown
     assert continued.differences["ours/last"].mean == pytest.approx(-0.2)
-    assert ours.figures["accuracy"].num_questions == 20  # ten seen ones of each seed
+    assert ours.figures["accuracy"].num_questions == 10  # seen ones, the same for both seeds
 
     assert stages.calls.count("ft-rationale/train") == 2 == stages.calls.count("lmsi-1/train")
     written = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
@@ -269,6 +289,44 @@ def test_what_a_cell_holds_of_other_settings_is_not_in_the_table(on_this_server,
     path = sweep_file(tmp_path, ROWS.replace("method: lmsi", "method: lmsi, train.learning_rate: 0.5"), base)
     results = run(path, tmp_path / "out", [])
     assert [line.row for line in results.lines] == ["ours", "ours"] and results.num_missing == 2
+
+
+def test_a_sweep_that_lost_a_stage_computes_it_again_and_one_that_was_moved_does_not(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    path = sweep_file(tmp_path, ROWS, f"student: {{model: {student}}}\niterations: 1\n")
+    before = run(path, tmp_path / "out")
+    stages.calls.clear()
+    (tmp_path / "out").rename(tmp_path / "moved here")
+    shown = run(path, tmp_path / "moved here", [])
+    assert shown.lines == before.lines and stages.calls == []
+
+    lost = next((tmp_path / "moved here" / "stages" / "lmsi-1" / "evaluate").iterdir())
+    shutil.rmtree(lost)
+    assert run(path, tmp_path / "moved here", []).num_missing == 1
+    assert run(path, tmp_path / "moved here").lines == before.lines
+    assert stages.calls == ["lmsi-1/evaluate"]
+
+
+def test_a_seed_that_ended_early_is_named(on_this_server, stages, tmp_path):
+    student = make_student(tmp_path / "student")
+    path = sweep_file(
+        tmp_path,
+        "seeds: [0, 1]\nset: {balance.min_improvements: 50}\nagainst: [ft-rationale, run/tripost-2]\n",
+        f"student: {{model: {student}}}\niterations: 2\n",
+    )
+    plain = stages.filter
+
+    def few(context):  # for seed 1, in its second iteration
+        stages.num_improvements = 10 if context.seed == 1 and context.params["iteration"] == 2 else 100
+        return plain(context)
+
+    stages.filter = few
+    results = run(path, tmp_path / "out")
+    last = results.lines[0]
+    assert (last.entry, last.seeds) == ("tripost-2 (seed 1: tripost-1)", [0, 1])
+    assert last.differences["run/tripost-2"] is None  # itself, by another name
+    points = [(point.seed, point.entry, point.judging["found"]) for point in results.points if point.row == "run"]
+    assert points[:2] == [(0, "tripost-2", 0.4), (1, "tripost-1", 0.4)]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "sweeps").glob("*.yaml")), ids=lambda path: path.name)

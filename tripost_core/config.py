@@ -363,6 +363,18 @@ class RunConfig(_Model):
             raise ValueError("method is workings, so expert.checks has to be true")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_script_for_it(self) -> RunConfig:
+        from tripost_core.problems.names import TASKS_WITH_CHECKS
+
+        if self.expert.checks and self.task not in TASKS_WITH_CHECKS:
+            raise ValueError(f"expert.checks is for scripts of {', '.join(TASKS_WITH_CHECKS)}")
+        if self.method == "si-demo" and self.expert.kind == "script" and not isinstance(self.task, str):
+            raise ValueError(
+                "ft SI. demo of a task of one's own has no mistakes to plant, so expert.kind has to be llm"
+            )
+        return self
+
     @property
     def task_name(self) -> str:
         return self.task if isinstance(self.task, str) else self.task.name

@@ -16,7 +16,7 @@ from tripost_core.buffers import Ref, join, read_manifest, write_file
 from tripost_core.config import CONTINUED, RATIONALE, RunConfig, TrainConfig
 from tripost_core.errors import DataError
 from tripost_core.problems.splits import file_digests
-from tripost_core.record import Entry, RunRecord, fingerprint
+from tripost_core.record import Entry, RunRecord, base_student, fingerprint, prompts_identity
 from tripost_core.stages import StageRequest
 
 WORKINGS_VERSIONS = {"multistep_arithmetic": 4, "word_sorting": 6}
@@ -24,7 +24,8 @@ WORKINGS_VERSIONS = {"multistep_arithmetic": 4, "word_sorting": 6}
 
 
 class RunPlan:
-    """Builds the requests of one run in `output` (a directory) and notes what came of them."""
+    """Builds the requests of one run in `output` (a directory) and notes what came of them. Raises ConfigError where
+    an expert model has no usable prompts."""
 
     def __init__(self, config: RunConfig, output: str | Path) -> None:
         self.config = config
@@ -37,6 +38,7 @@ class RunPlan:
             run_id=self.output.name,
             config=config.model_dump(mode="json"),
             config_fingerprint=fingerprint(config),
+            prompts=prompts_identity(config),
         )
 
     # -- requests, in the order of Algorithm 1 ---------------------------------------------------------------------
@@ -62,6 +64,7 @@ class RunPlan:
             "rationales",
             f"{RATIONALE}/rationales",
             config=self.config.expert.results_part(),
+            params=self._prompts(),
             inputs={"problems": problems},
             means=self._calls(),
         )
@@ -81,18 +84,23 @@ class RunPlan:
 
     def train_rationale(self, rows: Ref) -> StageRequest:
         """ft rationale, from the student of the configuration."""
-        return self._train(f"{RATIONALE}/train", self.config.rationale, base_student(self.config), rows, 0)
+        base = base_student(self.config)
+        self.record.base_digest = base.digest
+        return self._train(f"{RATIONALE}/train", self.config.rationale, base, rows, 0)
 
     def generate(self, name: str, student: Ref, problems: Ref, iteration: int) -> list[StageRequest]:
         """The student's trajectories for the iteration's prompts: one request, or one for each shard of them."""
         sampling, number = self.config.sampling, self.config.compute.generate_shards
         fresh = {"part": [iteration - 1, self.config.iterations]} if sampling.fresh_prompts else {}
+        # A vote is over all samples, so those that say the same are needed.
+        votes = self.config.method == "lmsi" and self.config.lmsi.keep == "majority"
+        every = {"keep_duplicates": True} if votes else {}
         return [
             self._request(
                 "generate",
                 f"{name}/generate" + (f"-shard-{shard}" if number > 1 else ""),
                 config=self._writes(sampling),
-                params={"iteration": iteration, **fresh, **({"shard": [shard, number]} if number > 1 else {})},
+                params={"iteration": iteration, **fresh, **every, **({"shard": [shard, number]} if number > 1 else {})},
                 inputs={"student": student, "problems": problems},
                 means={"engine": self.config.engine.model_dump(mode="json")},
             )
@@ -120,7 +128,7 @@ class RunPlan:
             "demonstrate",
             f"{name}/demonstrate",
             config={**self.config.si_demo.model_dump(mode="json"), "expert": self.config.expert.results_part()},
-            params={"iteration": 1, **self._workings()},
+            params={"iteration": 1, **self._workings(), **self._prompts()},
             inputs={"problems": problems, **({"judged": judged} if self.config.expert.kind == "script" else {})},
             means=self._calls(),
         )
@@ -301,12 +309,15 @@ class RunPlan:
     def _workings(self) -> dict[str, int]:
         return {"workings": WORKINGS_VERSIONS.get(self.config.task_name, 0)} if self.config.expert.checks else {}
 
+    def _prompts(self) -> dict[str, str]:
+        return {} if self.record.prompts is None else {"prompts": self.record.prompts}
+
     def _expert(self, name: str, stage: str, trajectories: Ref, iteration: int, round_: int) -> StageRequest:
         return self._request(
             stage,
             f"{name}/{stage}-{round_}",
             config=self.config.expert.results_part(),
-            params={"iteration": iteration, "round": round_, **self._workings()},
+            params={"iteration": iteration, "round": round_, **self._workings(), **self._prompts()},
             inputs={"trajectories": trajectories},
             means=self._calls(),
         )
@@ -316,11 +327,3 @@ def metrics_of(ref: Ref) -> dict[str, Any]:
     """The figures that the stage left with its output."""
     metrics: dict[str, Any] = (read_manifest(ref.uri) or {})["metrics"]
     return metrics
-
-
-def base_student(config: RunConfig) -> Ref:
-    """The student that the configuration names, by the digest of its files. Raises ModelError."""
-    from tripost_core.lm.student import checkpoint_digest, resolve_student
-
-    directory = resolve_student(config.student.model)
-    return Ref(uri=str(directory), digest=checkpoint_digest(directory), kind="checkpoint")

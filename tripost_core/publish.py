@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tripost_core.config import RunConfig
 from tripost_core.errors import ModelError, StorageError
-from tripost_core.record import Entry, RunRecord
+from tripost_core.record import METHOD_NAMES, Entry, RunRecord
 from tripost_core.stages import local_checkpoint
 
 _LEFT_BEHIND = ("manifest.json", "README.md")
@@ -39,7 +40,8 @@ def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
     iteration = config.iterations if entry.iteration is None else entry.iteration
     report = _report(run)
     scores = [e for e in report.get("iterations", []) if e.get("eval")]
-    improves = record.method in ("tripost", "si-demo")
+    improves = record.method in ("tripost", "si-demo") and bool(entry.iteration)
+    trained = record.method_name if entry.iteration else METHOD_NAMES["rationale"]
     lines = ["---"]
     if "/" in base and not Path(base).exists():
         lines.append(f"base_model: {base}")
@@ -47,13 +49,13 @@ def model_card(record: RunRecord, run: Path, entry: Entry) -> str:
     lines += [
         f"# {record.run_id}: {entry.name}",
         "",
-        f"A student trained by {record.method_name} (Yu et al., 2023, arXiv 2310.13522) on "
+        f"A student trained by {trained} (Yu et al., 2023, arXiv 2310.13522) on "
         f"{record.task_name.replace('_', ' ')}"
         + (": it attempts a question, criticises its attempt, and improves it." if improves else "."),
         "",
         f"- Started from `{base}`; checkpoint digest `{entry.student.digest}`.",
         f"- Iteration {iteration}; seed {config.seed}; expert: {_expert(config.expert.model_dump())}.",
-        f"- Training: {_training(config.train.model_dump())}.",
+        f"- Training: {_training(config, entry, improves)}.",
         f"- Configuration fingerprint `{record.config_fingerprint}`.",
         "",
     ]
@@ -117,12 +119,14 @@ def _expert(expert: dict[str, Any]) -> str:
     return f"`{expert['model']}`" if expert["kind"] == "llm" else "the task's script"
 
 
-def _training(train: dict[str, Any]) -> str:
-    how = "LoRA, merged" if train["lora"] else "all weights"
-    return (
-        f"{how}; peak learning rate {train['learning_rate']:g}, {train['num_epochs']} epochs, batches of "
-        f"{train['batch_size']} rows, weight {train['improvement_weight']:g} on feedback and improvement"
-    )
+def _training(config: RunConfig, entry: Entry, improves: bool) -> str:
+    train = config.rationale if entry.iteration == 0 else config.train
+    how = "LoRA, merged" if train.lora else "all weights"
+    passes = f"{train.num_epochs} epoch{'' if train.num_epochs == 1 else 's'}"
+    if entry.iteration is None and config.method == "tripost":
+        passes = "as many steps as TriPosT took"
+    said = f"{how}; peak learning rate {train.learning_rate:g}, {passes}, batches of {train.batch_size} rows"
+    return said + (f", weight {train.improvement_weight:g} on feedback and improvement" if improves else "")
 
 
 def _header(record: RunRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tripost_core.buffers import Ref, canonical_json, is_intact, read_manifest
 from tripost_core.config import RunConfig
-from tripost_core.errors import ConfigError, StorageError
+from tripost_core.errors import ConfigError, ModelError, StorageError
 from tripost_core.problems.splits import file_digests
 
 METHOD_NAMES = {
@@ -51,6 +52,10 @@ class RunRecord(BaseModel):
     run_id: str
     config: dict[str, Any]
     config_fingerprint: str
+    prompts: str | None = None
+    """Name, version and hash of the prompts of an expert model; None of a script."""
+    base_digest: str | None = None
+    """Of the student that the run started from, once it has been read."""
     problems: Ref | None = None
     entries: list[Entry] = []
     message: str = ""
@@ -119,14 +124,45 @@ def read_record(output: Path) -> RunRecord | None:
 
 
 def is_finished(record: RunRecord | None, config: RunConfig) -> bool:
-    """Whether this run of exactly this configuration and these question files is done and every file of it intact."""
+    """Whether this run of exactly this configuration, these question files, prompts and starting student is done and
+    every file of it intact. Prompts or a student that are gone or cannot be had leave it finished."""
     return (
         record is not None
         and record.finished
         and record.config_fingerprint == fingerprint(config)
         and _has_read(record, file_digests(config.data))
+        and _had(record.prompts, lambda: prompts_identity(config))
+        and _had(record.base_digest, lambda: base_student(config).digest)
         and all(is_intact(ref) for ref in record.references())
     )
+
+
+def prompts_identity(config: RunConfig) -> str | None:
+    """Of what an expert model is told; None of a script. Raises ConfigError."""
+    if config.expert.kind == "script":
+        return None
+    from tripost_core.experts.messages import MESSAGES_VERSION
+    from tripost_core.experts.prompts import load_prompts
+
+    return f"{load_prompts(config.expert.prompts or config.task_reference).identity}.{MESSAGES_VERSION}"
+
+
+def base_student(config: RunConfig) -> Ref:
+    """The student that the configuration names, by the digest of its files. Raises ModelError, ConfigError."""
+    from tripost_core.lm.student import checkpoint_digest, resolve_student
+
+    directory = resolve_student(config.student.model)
+    return Ref(uri=str(directory), digest=checkpoint_digest(directory), kind="checkpoint")
+
+
+def _had(noted: str | None, now: Callable[[], str | None]) -> bool:
+    """Whether what a run has noted of something is what is there now, or nothing can be said about it."""
+    if noted is None:
+        return True
+    try:
+        return now() == noted
+    except (ConfigError, ModelError):
+        return True
 
 
 def _has_read(record: RunRecord, files: dict[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from tripost_core.errors import DataError
 from tripost_core.problems.base import Problem
 from tripost_core.trajectory import Attempt, error_feedback, terminal_feedback
 
@@ -61,6 +62,14 @@ class Expert(Protocol):
         `checks` may show workings in the kept ones.
         Terminal feedback returns the attempt unchanged."""
         ...
+
+
+def judgement(expert: Expert, problem: Problem, attempt: str) -> Verdict | None:
+    """The expert's, or None where it cannot read the question (of a file of one's own)."""
+    try:
+        return expert.feedback(problem, attempt)
+    except DataError:
+        return None
 
 
 class AsyncExpert(Protocol):

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tripost_core.experts import load_expert
+from tripost_core.experts.base import judgement
 from tripost_core.experts.checks import of_task
 from tripost_core.lm.self_improve import FEEDBACK_HEADER, STOP
 from tripost_core.problems import Problem, load_task
@@ -37,7 +38,8 @@ def skills(
     batch_tokens: int,
     checks: bool = False,
 ) -> dict[str, float | int | None]:
-    """`first_attempts`: of the student at these problems, in their order. Shares of 1, None where nothing counts:
+    """`first_attempts`: of the student at these problems, in their order. Questions that the script cannot read are
+    left out. Shares of 1, None where nothing counts:
 
     - `n`, `num_wrong`: attempts, and those that FBK calls wrong (a lucky one is);
     - `verdict`: right about whether the attempt is wrong; `always_wrong`: what saying so each time would get;
@@ -51,6 +53,10 @@ def skills(
     from tripost_core.lm.generate import sample
 
     task, expert = load_task(task_name), load_expert({"checks": checks}, task_name, 0)
+    all_judged = [(p, a, judgement(expert, p, a)) for p, a in zip(problems, first_attempts, strict=True)]
+    judged = [(problem, attempt, verdict) for problem, attempt, verdict in all_judged if verdict is not None]
+    problems, first_attempts = [problem for problem, _, _ in judged], [attempt for _, attempt, _ in judged]
+    verdicts = [verdict for _, _, verdict in judged]
     write = partial(sample, student, temperature=0.0, batch_tokens=batch_tokens)
     heads = [f"{prompt(task, p.question)}\n{a}{FEEDBACK_HEADER}" for p, a in zip(problems, first_attempts, strict=True)]
 
@@ -63,7 +69,6 @@ def skills(
         return [completion.text.removesuffix(FEEDBACK_HEADER).strip("\n") for completion in said]
 
     sentences = judge(heads)
-    verdicts = [expert.feedback(p, a) for p, a in zip(problems, first_attempts, strict=True)]
     wrong = [i for i, verdict in enumerate(verdicts) if not verdict.correct]
     right = [i for i, verdict in enumerate(verdicts) if verdict.correct]
     told = {i: verdicts[i].sentence(first_attempts[i]) for i in wrong}

@@ -228,9 +228,10 @@ class ErrorTable:
 def error_table(record: RunRecord) -> ErrorTable:
     counts: dict[int, dict[str, int]] = {}
     for entry in ordered_entries(record):
-        if entry.iteration is None or "feedback-0" not in entry.stages:
+        ref = entry.stages.get("judged") or entry.stages.get("feedback-0")
+        if entry.iteration is None or ref is None:
             continue
-        metrics = manifest_of(entry.stages["feedback-0"]).get("metrics") or {}
+        metrics = manifest_of(ref).get("metrics") or {}
         counts[entry.iteration] = {
             "directly correct": int(metrics.get("num_directly_correct", 0)),
             **{str(name): int(n) for name, n in (metrics.get("error_classes") or {}).items()},

@@ -47,6 +47,12 @@ COLUMNS = {
     "harm": ("Harm", "the first attempt was right and the final one wrong"),
 }
 assert tuple(COLUMNS) == METRICS
+_TILES = {
+    "tripost": "the same student, trained on its own mistakes",
+    "workings": "the same student, trained on rationales with workings",
+    "lmsi": "the same student, trained on its own attempts",
+    "si-demo": "the same student, trained on an expert's mistakes",
+}
 _METHOD_ROWS = {
     "tripost": (
         "tripost-k",
@@ -151,7 +157,7 @@ def _tiles(record: RunRecord, figures: dict[str, dict[str, Any]]) -> list[dict[s
         about = {
             RATIONALE: "the start: fine-tuned on gold rationales",
             CONTINUED: "the comparison: gold rationales for as many steps",
-        }.get(name, "the same student, trained on its own mistakes")
+        }.get(name, _TILES.get(record.method, ""))
         tiles.append(
             {
                 "name": name,

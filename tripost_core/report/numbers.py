@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SPLITS = ("seen", "unseen", "total")
 METRICS = tuple(SHARES)
-_KINDS = ("problems", "generate", "feedback", "improve", "filter", "balance", "train", "evaluate")
+_KINDS = (
+    *("problems", "rationales", "generate", "judged", "demonstrate", "feedback", "improve", "filter", "select"),
+    *("balance", "train", "evaluate"),
+)
+"""In the order in which they run; `judged` is FBK on the student's attempts where an expert's are trained on."""
 _SCORES = {
     "seen": ("accuracy", "seen"),
     "unseen": ("accuracy", "unseen"),
@@ -80,14 +84,16 @@ def dropped_of(manifest: dict[str, Any]) -> list[tuple[str, int]]:
 
 def relocated(record: RunRecord, run_dir: Path) -> RunRecord:
     """The record of a run whose directory was moved or copied: references into its old `stages/` that lead nowhere
-    are turned to the directory beside it."""
+    are turned to the directory beside it, or for a cell to that of its sweep."""
+    directory = run_dir.absolute()
+    places = [directory / "stages", directory.parent.parent / "stages"]
 
     def move(ref: Ref) -> Ref:
         _, found, below = ref.uri.rpartition("/stages/")
-        here = run_dir.absolute() / "stages" / unquote(below)
-        if not found or not (here / "manifest.json").exists() or read_manifest(ref.uri) is not None:
+        here = [path for place in places if ((path := place / unquote(below)) / "manifest.json").exists()]
+        if not found or not here or read_manifest(ref.uri) is not None:
             return ref
-        return ref.model_copy(update={"uri": str(here)})
+        return ref.model_copy(update={"uri": str(here[0])})
 
     entries = [e.model_copy(update={"stages": {s: move(ref) for s, ref in e.stages.items()}}) for e in record.entries]
     problems = None if record.problems is None else move(record.problems)

@@ -22,10 +22,12 @@ OUTCOMES = {
     "self-improved": "Improved by the student alone",
     "direct": "Directly correct",
     "discarded": "Discarded",
+    "attempt": "An attempt alone",
     "open": "Not finished",
 }
 """What became of a trajectory, most instructive first."""
-_SHARES = {"repaired": 0.5, "filtered": 0.12, "self-improved": 0.1, "direct": 0.14, "discarded": 0.14, "open": 0.0}
+_SHARES = {"repaired": 0.5, "filtered": 0.12, "self-improved": 0.1, "direct": 0.14, "discarded": 0.14}
+_SHARES |= {"attempt": 0.0, "open": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,12 @@ def load_trajectories(record: RunRecord, iteration: int | None = None) -> list[T
 def _of_entry(entry: Entry) -> list[TrajectoryView]:
     raws: dict[str, _Raw] = {}
     used: set[str] | None = None
+    # Of ft SI. demo the trajectories are the expert's; the student's own only say which errors it favours.
+    own = {"generate", "judged"} if "demonstrate" in entry.stages else set()
     for stage in ordered_stages(entry):
         ref, kind = entry.stages[stage], stage_kind(stage)
+        if kind in own:
+            continue
         if ref.kind.startswith("trajectories-"):
             for row in read_rows(ref):
                 # A later stage knows more of a trajectory; one that it no longer carries keeps its last state.
@@ -123,10 +129,10 @@ def _of_entry(entry: Entry) -> list[TrajectoryView]:
                     raws[row["trajectory_id"]].triplets.append(row)
         elif ref.kind == "rows-1" and raws:
             used = {row["triplet_id"] for row in read_rows(ref) if row["triplet_id"]}
-    return [_view(raws[key], used) for key in sorted(raws)]
+    return [_view(raws[key], used, "select" in entry.stages) for key in sorted(raws)]
 
 
-def _view(raw: _Raw, used: set[str] | None) -> TrajectoryView:
+def _view(raw: _Raw, used: set[str] | None, is_never_judged: bool) -> TrajectoryView:
     row = raw.row
     turns = _turns(row["turns"] or [])
     students = sum(turn.source == "student" for turn in turns)
@@ -138,7 +144,7 @@ def _view(raw: _Raw, used: set[str] | None) -> TrajectoryView:
         question=clip(reveal(row["question"] or ""), MAX_QUESTION_CHARACTERS),
         answer=clip(reveal(row["answer"] or ""), MAX_QUESTION_CHARACTERS),
         status=reveal(row["status"] or ""),
-        outcome=_outcome(raw, len(turns)),
+        outcome="attempt" if is_never_judged else _outcome(raw, len(turns)),
         reason=_revealed(row["reason"]),
         rounds=row["round"] or 0,
         edited=bool(row["edited"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 from tripost_core.buffers import Row
 from tripost_core.editing import problem_of
+from tripost_core.experts.base import judgement
 from tripost_core.experts.scripted import load_scripted_expert
 from tripost_core.lm.self_improve import SelfImprovement
 from tripost_core.metrics import evaluate_rows, own_feedback
@@ -36,8 +37,9 @@ def run(context: StageContext) -> StageResult:
     judged: dict[str, Any] = {}
     if context.params["task"] in TASKS:
         expert = load_scripted_expert(context.params["task"])
-        verdicts = [expert.feedback(p, row["turns"][0]["attempt"]) for p, row in zip(problems, rows, strict=True)]
-        judged = {"own_feedback": own_feedback(zip(rows, verdicts, strict=True))}
+        verdicts = [judgement(expert, p, row["turns"][0]["attempt"]) for p, row in zip(problems, rows, strict=True)]
+        pairs = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict is not None]
+        judged = {"own_feedback": own_feedback(pairs)}
     return StageResult(
         schema="answers-2",
         rows=rows,

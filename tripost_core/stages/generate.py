@@ -21,7 +21,8 @@ PROBLEM_COLUMNS = ("problem_id", "task", "subtask", "seen", "question", "answer"
 
 
 def run(context: StageContext) -> StageResult:
-    """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once. Param
+    """`num_samples` trajectories a prompt, sampled; the same trajectory of the same problem is kept once, or with the
+    param `keep_duplicates` as often as it was drawn. Param
     `part`: (number, of how many): the prompts of an iteration that has its own; `shard`: of those, one worker's.
 
     Raises DataError where the buffer holds no training question, ModelError where the student cannot be used.
@@ -43,7 +44,7 @@ def run(context: StageContext) -> StageResult:
     rows: list[Row] = []
     known: set[tuple[str, tuple[Turn, ...]]] = set()
     for (problem, number), seed, trajectory in zip(plan, seeds, written, strict=True):
-        if (problem["problem_id"], trajectory.turns) in known:
+        if (problem["problem_id"], trajectory.turns) in known and not context.params.get("keep_duplicates"):
             continue
         known.add((problem["problem_id"], trajectory.turns))
         rows.append(

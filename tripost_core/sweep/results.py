@@ -2,7 +2,8 @@
 
 A figure is a number per question: 1 or 0, or -1 where it is a difference. All cells of a seed have the same questions,
 so a difference of two students is a number per question as well, and its interval is that of its mean. One resample
-draws seeds, then questions within each; with one seed it says nothing of the choice of seeds.
+draws seeds, then questions within each, or, where all seeds have the same questions (those of a file), one set of
+questions for all of them; with one seed it says nothing of the choice of seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tripost_core.buffers import read_table
+from tripost_core.errors import StorageError
 from tripost_core.record import Entry, RunRecord, fingerprint, read_record
 from tripost_core.report.numbers import manifest_of, relocated
 from tripost_core.sweep.spec import LAST, Cell, SweepSpec
@@ -29,7 +31,7 @@ Answers = dict[str, dict[str, int]]
 
 
 class Estimate(NamedTuple):
-    """A mean and its 95 % interval; `num_seeds` and `num_questions` (of all seeds) that it is over."""
+    """A mean and its 95 % interval; `num_seeds` and `num_questions` (different ones, of all seeds) that it is over."""
 
     mean: float
     low: float
@@ -83,6 +85,7 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
     What a cell's directory holds of other settings, of the sweep file as it once was, is no part of it.
     """
     answers: dict[tuple[str, str], dict[int, Answers]] = {}
+    last_names: dict[str, dict[int, str]] = {}
     judging: dict[tuple[str, str, int], dict[str, float | None]] = {}
     messages = [f"{cell.name}: {failures[cell.name]}" for cell in cells if cell.name in failures]
     num_missing = 0
@@ -92,29 +95,35 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
         if record is None or not record.finished or record.config_fingerprint != fingerprint(cell.config):
             num_missing += 1
             continue
+        record = relocated(record, directory)
+        evaluated = [entry for entry in record.entries if "evaluate" in entry.stages]
+        try:
+            read = {entry.name: (read_answers(entry, spec.split), _judging(entry)) for entry in evaluated}
+        except StorageError:  # a buffer is gone or altered: the cell is to be computed again
+            num_missing += 1
+            continue
         if record.message:
             messages.append(f"{cell.name}: {record.message}")
-        record = relocated(record, directory)
-        for entry in record.entries:
-            if "evaluate" in entry.stages:
-                found = read_answers(entry, spec.split)
-                answers.setdefault((cell.row, entry.name), {})[cell.seed] = found
-                own = manifest_of(entry.stages["evaluate"])["metrics"].get("own_feedback", {})
-                judging[cell.row, entry.name, cell.seed] = {name: own.get(name) for name in JUDGING}
-                if entry.name == _last_name(record):
-                    answers.setdefault((cell.row, LAST), {})[cell.seed] = found
-    last_names = {cell.row: cell.config.entry_name(cell.config.iterations) for cell in cells}
+        for name, (found, own) in read.items():
+            answers.setdefault((cell.row, name), {})[cell.seed] = found
+            judging[cell.row, name, cell.seed] = own
+        last = _last_name(record)
+        if last in read:
+            answers.setdefault((cell.row, LAST), {})[cell.seed] = read[last][0]
+            last_names.setdefault(cell.row, {})[cell.seed] = last
+    planned = {cell.row: cell.config.entry_name(cell.config.iterations) for cell in cells}
     lines, points = [], []
     for row in spec.row_names():
         for wanted in dict.fromkeys(spec.entries):
             by_seed = answers.get((row, wanted))
-            name = last_names[row] if wanted == LAST else wanted
-            if by_seed is None or (wanted != LAST and name == last_names[row] and LAST in spec.entries):
+            if by_seed is None or (wanted == planned[row] and LAST in spec.entries):
                 continue
+            names = last_names[row] if wanted == LAST else dict.fromkeys(by_seed, wanted)
             differences = {against: _difference(answers, row, wanted, against) for against in spec.against}
-            figures = {figure: estimate([_values(a, figure) for a in by_seed.values()]) for figure in FIGURES}
-            lines.append(Line(row, name, sorted(by_seed), figures, differences))
+            figures = {figure: _estimate([found[figure] for found in by_seed.values()]) for figure in FIGURES}
+            lines.append(Line(row, _label(names, planned[row]), sorted(by_seed), figures, differences))
             for seed, found in sorted(by_seed.items()):
+                name = names[seed]
                 means = {figure: float(np.mean(_values(found, figure))) for figure in FIGURES}
                 points.append(Point(row, seed, name, len(found["accuracy"]), means, judging.get((row, name, seed), {})))
     return Results(lines, points, messages, len(failures), num_missing)
@@ -134,15 +143,43 @@ def read_answers(entry: Entry, split: str) -> Answers:
     return answers
 
 
-def estimate(by_seed: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Estimate:
+def _label(names: Mapping[int, str], planned: str) -> str:
+    """Of a line: its student, and where seeds ended early, which student theirs is."""
+    if len(set(names.values())) == 1:
+        return next(iter(names.values()))
+    early = [f"seed {seed}: {name}" for seed, name in sorted(names.items()) if name != planned]
+    return f"{planned} ({', '.join(early)})"
+
+
+def _judging(entry: Entry) -> dict[str, float | None]:
+    own = manifest_of(entry.stages["evaluate"])["metrics"].get("own_feedback", {})
+    return {name: own.get(name) for name in JUDGING}
+
+
+def _estimate(by_seed: Sequence[Mapping[str, int]]) -> Estimate:
+    """`estimate` of {question: value} for each seed."""
+    same = len({frozenset(values) for values in by_seed}) == 1
+    return estimate([np.array([values[q] for q in sorted(values)]) for values in by_seed], same_questions=same)
+
+
+def estimate(by_seed: Sequence[np.ndarray], resamples: int = RESAMPLES, same_questions: bool = False) -> Estimate:
     """Mean over seeds of the mean over questions, from [questions] of -1, 0 and 1 for each seed, and its interval.
 
-    Questions that are drawn with replacement are counts of the three values, so a resample is a multinomial draw.
+    Questions that are drawn with replacement are counts of the three values, so a resample is a multinomial draw. With
+    `same_questions` the arrays are of the same questions in the same order, and a question is drawn for all seeds.
     """
     by_seed = [values for values in by_seed if len(values)]
     if not by_seed:
         return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
     rng = np.random.default_rng(0)
+    mean = float(np.mean([values.mean() for values in by_seed]))
+    if same_questions and len(by_seed) > 1:
+        patterns, counts = np.unique(np.stack(by_seed), axis=1, return_counts=True)
+        num_seeds, num_questions = len(by_seed), int(counts.sum())
+        questions = rng.multinomial(num_questions, counts / num_questions, resamples) / num_questions
+        seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), resamples) / num_seeds
+        low, high = np.percentile((questions @ patterns.T * seeds).sum(1), [2.5, 97.5])
+        return Estimate(mean, float(low), float(high), num_seeds, num_questions)
     drawn = rng.integers(0, len(by_seed), (resamples, len(by_seed)))
     means = np.empty(drawn.shape)
     for seed, values in enumerate(by_seed):
@@ -151,7 +188,6 @@ def estimate(by_seed: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Estim
         counts = rng.multinomial(len(values), shares, int(here.sum()))
         means[here] = (counts[:, 2] - counts[:, 0]) / len(values)
     low, high = np.percentile(means.mean(1), [2.5, 97.5])
-    mean = float(np.mean([values.mean() for values in by_seed]))
     return Estimate(mean, float(low), float(high), len(by_seed), sum(map(len, by_seed)))
 
 
@@ -164,13 +200,14 @@ def _difference(
     if (other_row, other) == (row, entry):
         return None
     mine, theirs = answers.get((row, entry), {}), answers.get((other_row, other), {})
-    if mine is theirs:
+    seeds = sorted(mine.keys() & theirs.keys())
+    if all(mine[seed] is theirs[seed] for seed in seeds):  # the same student by another name, or no seed in common
         return None
     pairs = []
-    for seed in sorted(mine.keys() & theirs.keys()):
+    for seed in seeds:
         a, b = mine[seed]["accuracy"], theirs[seed]["accuracy"]
-        pairs.append(np.array([a[question] - b[question] for question in sorted(a.keys() & b.keys())]))
-    return estimate(pairs) if any(len(pair) for pair in pairs) else None
+        pairs.append({question: a[question] - b[question] for question in a.keys() & b.keys()})
+    return _estimate(pairs) if any(pairs) else None
 
 
 def _values(answers: Answers, figure: str) -> np.ndarray:

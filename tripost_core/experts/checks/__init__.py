@@ -23,9 +23,8 @@ from tripost_core.errors import ConfigError
 from tripost_core.experts.base import Expert, Verdict
 from tripost_core.problems import TaskReference
 from tripost_core.problems.base import Problem
+from tripost_core.problems.names import TASKS_WITH_CHECKS
 from tripost_core.trajectory import Attempt, Feedback
-
-TASKS_WITH_CHECKS = ("multistep_arithmetic", "word_sorting")
 
 
 def of_task(task: TaskReference) -> ModuleType:
