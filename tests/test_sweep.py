@@ -66,6 +66,7 @@ def test_no_rows_and_no_grid_is_one_row(tmp_path):
         ("seeds: [1, 1]", "stands in seeds twice"),
         ("grid: {train.learning_rate: []}", "has no values"),
         ("against: [other/last]", "names the row 'other'"),
+        ("rows: {my row: {}}\nagainst: [my row]", "has to be named: my row/last"),
         ("sedes: [1]", "sedes: "),
         ("rows: {a: {train.lr: 1}}", r"train\.lr"),
         ("rows: {a b: {}, a_b: {}}", "differ in punctuation alone"),

@@ -62,6 +62,8 @@ class SweepSpec(BaseModel):
             raise ValueError("a key of the grid has no values")
         for name in self.against:
             row, found, _ = name.partition("/")
+            if name in self.row_names() and name not in (RATIONALE, CONTINUED, LAST):
+                raise ValueError(f"against names the row {name!r}, of which one student has to be named: {name}/last")
             if found and row not in self.row_names():
                 raise ValueError(f"against names the row {row!r}; the rows are {', '.join(self.row_names())}")
         return self
