@@ -12,6 +12,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
 from flows.output_lock import output_lock
+from tasks.secrets import secrets_for
 from tasks.stage import options
 from tripost_core.buffers import Ref
 from tripost_core.config import RunConfig
@@ -31,16 +32,31 @@ class Start(NamedTuple):
 
 @contextmanager
 def started(config: RunConfig, output: str, fresh: bool, seed_from_date: bool) -> Iterator[RunPlan]:
-    """The plan of a run whose directory is ours for the block. Raises ConfigError where another process has it."""
+    """The plan of a run whose directory is ours for the block. Raises ConfigError where another process has it, and
+    as `check` does."""
     config = seeded(config) if seed_from_date else config
     directory = Path(output or default_output(config)).absolute()
     in_force = options.get()._replace(compute=config.compute, fresh=fresh)
     token = options.set(in_force)
     try:
         with output_lock(directory), logs_connected():
+            check(config)
             yield RunPlan(config, directory)
     finally:
         options.reset(token)
+
+
+def check(config: RunConfig) -> None:
+    """What would fail after hours fails now: the student, and the address, key and price of an expert model.
+
+    Raises ConfigError, ModelError.
+    """
+    from tripost_core.experts.asking import check_calls
+    from tripost_core.lm.student import resolve_student
+
+    if config.expert.kind == "llm":
+        check_calls(config.expert, config.calls, secrets_for(config.calls))
+    resolve_student(config.student.model)
 
 
 def seeded(config: RunConfig) -> RunConfig:

@@ -18,9 +18,11 @@ def secrets_of(request: StageRequest) -> dict[str, str]:
 
     Raises ConfigError where the Secret block that the configuration names is not there.
     """
-    if "calls" not in request.means:
-        return {}
-    calls = CallsConfig.model_validate(request.means["calls"])
+    return secrets_for(CallsConfig.model_validate(request.means["calls"])) if "calls" in request.means else {}
+
+
+def secrets_for(calls: CallsConfig) -> dict[str, str]:
+    """As `secrets_of`, of the way in which an expert model is called."""
     if calls.api_key_block is not None:
         try:
             block = Secret.load(calls.api_key_block)

@@ -13,7 +13,7 @@ from aiohttp import web
 from misbehaving_endpoint import MisbehavingEndpoint, serving
 from test_expert_client import ask, call
 
-from tripost_core.errors import ConfigError
+from tripost_core.errors import ConfigError, StoppedError
 from tripost_core.experts import answers, batches
 from tripost_core.experts.prices import price_of
 from tripost_core.experts.response_cache import ResponseCache
@@ -22,8 +22,10 @@ from tripost_core.experts.response_cache import ResponseCache
 class BatchProvider:
     """Files and batches as OpenAI has them. A batch is done `delay` seconds after it came."""
 
-    def __init__(self, delay=0.0, fail=(), lose_answer=False):
+    def __init__(self, delay=0.0, fail=(), lose_answer=False, refuse="", errors=()):
         self.delay = delay
+        self.refuse = refuse  # a parameter
+        self.errors = [{"code": "limit", "message": message} for message in errors]
         self.fail = set(fail)
         self.lose_answer = lose_answer
         self.files: dict[str, bytes] = {}
@@ -66,11 +68,15 @@ class BatchProvider:
             out = [self._line(i, line) for i, line in enumerate(lines)]
             batch["output_file_id"] = self._file("\n".join(map(json.dumps, out)).encode())["id"]
         status = "completed" if "output_file_id" in batch else "in_progress"
+        if self.errors:
+            batch, status = {**batch, "errors": {"object": "list", "data": self.errors}}, "failed"
         return {**{k: v for k, v in batch.items() if k != "came"}, "status": status}
 
     def _line(self, i, line):
-        if i in self.fail:
-            body = {"error": {"message": "refused"}}
+        unsupported = self.refuse in line["body"] if self.refuse else False
+        if i in self.fail or unsupported:
+            said = f"Unsupported parameter: '{self.refuse}'. Use 'max_completion_tokens' instead."
+            body = {"error": {"message": said if unsupported else "refused"}}
             return {"custom_id": line["custom_id"], "response": {"status_code": 400, "body": body}, "error": None}
         question = line["body"]["messages"][-1]["content"]
         choice = {"message": {"role": "assistant", "content": f"answer to {question}"}, "finish_reason": "stop"}
@@ -114,6 +120,26 @@ def test_many_calls_are_several_batches(tmp_path, monkeypatch):
     with serving(MisbehavingEndpoint(), provider.application()) as url:
         found, _ = ask(url, [call(i) for i in range(50)], tmp_path, batch=True)
     assert len(provider.batches) == 3 and [a.text for a in found] == [f"answer to q {i}" for i in range(50)]
+
+
+def test_a_parameter_that_a_model_does_not_take_is_left_out_of_a_second_batch(tmp_path):
+    provider = BatchProvider(refuse="max_tokens")
+    with serving(MisbehavingEndpoint(), provider.application()) as url:
+        found, _ = ask(url, [call(i) for i in range(30)], tmp_path, batch=True)
+        assert [a.text for a in found] == [f"answer to q {i}" for i in range(30)] and provider.num_lines == 60
+        _, hits = ask(url, [call(i) for i in range(30)], tmp_path, batch=True)
+    assert hits.cache_hits == 30 and len(provider.batches) == 2
+
+
+def test_a_batch_that_fails_says_why_and_the_next_start_sends_another(tmp_path):
+    provider = BatchProvider(errors=["Enqueued token limit reached."])
+    with serving(MisbehavingEndpoint(), provider.application()) as url:
+        with pytest.raises(StoppedError, match=r"refuses the batch: Enqueued token limit reached\."):
+            ask(url, [call(i) for i in range(5)], tmp_path, batch=True)
+        provider.errors = []
+        provider.batches.clear()
+        found, _ = ask(url, [call(i) for i in range(5)], tmp_path, batch=True)
+    assert [a.text for a in found] == [f"answer to q {i}" for i in range(5)]
 
 
 def test_an_endpoint_without_batches_is_one_sentence(tmp_path):

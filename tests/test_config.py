@@ -31,6 +31,13 @@ def test_the_defaults_are_the_papers():
     assert config.expert.mistake_rate == 0
 
 
+def test_what_looks_like_a_date_is_text(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("expert: {kind: llm, model: m, api: azure, api_version: 2024-10-21}\n")
+    assert load_config(path).expert.api_version == "2024-10-21"
+    assert load_config(path, ["expert.api_version=2024-13-45"]).expert.api_version == "2024-13-45"
+
+
 def test_a_configuration_survives_json():
     config = RunConfig(task="word_sorting", seed=3, data={"num_train": 7})
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config

@@ -1,6 +1,7 @@
 """The expert client against a real HTTP server: each call paid once, none lost, never over the budget."""
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from tripost_core.config import CallsConfig, ExpertConfig
 from tripost_core.errors import ConfigError, StoppedError, StorageError
 from tripost_core.experts import answers, client
 from tripost_core.experts.answers import Call
-from tripost_core.experts.asking import cache_directory, open_client
+from tripost_core.experts.asking import cache_directory, check_calls, open_client
 from tripost_core.experts.budget import BudgetExceededError
 from tripost_core.experts.prices import price_of
 from tripost_core.experts.response_cache import NAME, ResponseCache
@@ -189,9 +190,74 @@ def test_parameters_that_a_model_does_not_take_are_left_out(tmp_path):
             raise ValueError("Unsupported value: 'temperature' does not support 0.0 with this model.")
         return "fine"
 
+    for max_in_flight in (1, 64):  # one after the other, and all sent before the first answer
+        with serving(serve(Behaviour(latency=0.1), reply=reply)) as url:
+            found, _ = ask(
+                url, [call(i) for i in range(100)], tmp_path / str(max_in_flight), max_in_flight=max_in_flight
+            )
+        assert [(a.outcome, a.text) for a in found] == [(answers.OK, "fine")] * 100
+
+
+def test_an_endpoint_that_answers_nothing_stops_the_run_in_its_own_words(tmp_path, caplog):
+    endpoint = serve(Behaviour(status=400, message=f"the model {SECRET} is switched off"))
+    with serving(endpoint) as url:
+        with pytest.raises(
+            StoppedError, match=r"answered none of 10 calls in a row .bad request: the model "
+        ) as caught:
+            ask(url, [call(i) for i in range(50)], tmp_path, max_in_flight=4)
+        assert SECRET not in str(caught.value) and "switched off" in str(caught.value)
+        found, _ = ask(url, [call(i) for i in range(9)], tmp_path, max_in_flight=4)  # too few to tell
+        assert {a.outcome for a in found} == {answers.BAD_REQUEST} and "9 calls got no answer" in caplog.text
+        endpoint.behaviour.status = 0
+        found, _ = ask(url, [call(i) for i in range(50)], tmp_path, max_in_flight=4)
+    assert {a.outcome for a in found} == {answers.OK}
+
+
+def test_after_answers_it_takes_many_failures_in_a_row_to_stop(tmp_path):
+    refused = {f"q {i}" for i in range(100, 115)}
+
+    def reply(body):
+        if body["messages"][-1]["content"] in refused:
+            raise ValueError("too long")
+        return "fine"
+
     with serving(serve(reply=reply)) as url:
-        found, _ = ask(url, [call(i) for i in range(5)], tmp_path, max_in_flight=1)
-    assert {a.text for a in found} == {"fine"}
+        found, _ = ask(url, [call(i) for i in range(115)], tmp_path, max_in_flight=2)
+        assert [a.outcome for a in found].count(answers.BAD_REQUEST) == 15
+        refused |= {f"q {i}" for i in range(200, 300)}
+        with pytest.raises(StoppedError, match="none of 20 calls in a row"):
+            ask(url, [call(i) for i in [115, *range(200, 300)]], tmp_path, max_in_flight=2)
+
+
+def test_an_answer_in_parts_is_read_and_what_was_charged_is_never_sent_again(tmp_path):
+    from tripost_core.experts.endpoint import Received, read_answer
+
+    usage = {"prompt_tokens": 7, "completion_tokens": 2}
+
+    def read(message, **more):
+        return read_answer(Received(200, {}, json.dumps({"choices": [{"message": message}], **more}).encode()))
+
+    parts = [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "It is "}, {"type": "text", "text": "4."}]
+    assert read({"content": parts}, usage=usage).text == "It is 4."
+    paid = read({"content": 7}, usage=usage)
+    assert (paid.outcome, paid.prompt_tokens, paid.completion_tokens) == (answers.EMPTY, 7, 2)
+    assert read_answer(Received(200, {}, json.dumps({"choices": [], "usage": usage}).encode())).outcome == answers.EMPTY
+
+
+@pytest.mark.parametrize("url", ["http://[bad/v1", "ftp://x", "nonsense", ""])
+def test_an_address_that_is_none_is_one_sentence(url):
+    calls = CallsConfig()
+    with pytest.raises(ConfigError, match="is not an http or https address"):
+        check_calls(ExpertConfig(kind="llm", model="m", base_url=url), calls, {"api_key": "k"})
+
+
+def test_what_is_known_before_the_first_call():
+    calls = CallsConfig(budget_usd=1.0)
+    with pytest.raises(ConfigError, match=r"price of expert\.model is not known"):
+        check_calls(ExpertConfig(kind="llm", model="unheard-of"), calls, {"api_key": "k"})
+    with pytest.raises(ConfigError, match=r"needs a key, and \$OPENAI_API_KEY is not set"):
+        check_calls(ExpertConfig(kind="llm", model="gpt-4o-mini"), calls, {})
+    check_calls(ExpertConfig(kind="llm", model="gpt-4o-mini"), calls, {"api_key": "k"})
 
 
 # -- budget ------------------------------------------------------------------------------------------------------------

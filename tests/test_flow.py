@@ -196,6 +196,30 @@ def test_runs_that_share_a_store_share_equal_stages(prefect_server, stages, stud
     assert second.entries[0] == first.entries[0]
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"student": {"model": "no/such/place"}}, "no/such/place does not exist"),
+        ({"expert": {"kind": "llm", "model": "m"}}, "is not set"),
+        ({"expert": {"kind": "llm", "model": "m", "base_url": "http://[bad"}}, "is not an http or https address"),
+        (
+            {"expert": {"kind": "llm", "model": "m", "prompts": "nope.yaml", "base_url": "http://here"}},
+            "no prompts for",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_first_stage(
+    prefect_server, stages, student, tmp_path, monkeypatch, parts, message
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    state, record = run_flow(
+        make_config(student).model_validate({**make_config(student).model_dump(), **parts}), tmp_path
+    )
+    with pytest.raises((ConfigError, ModelError), match=message):
+        state.result()
+    assert stages.calls == [] and record is None
+
+
 def test_a_rerun_computes_nothing_and_fresh_everything(prefect_server, stages, student, tmp_path):
     config = make_config(student)
     _, first = run_flow(config, tmp_path / "run")

@@ -23,6 +23,7 @@ from tripost_core.plan import RunPlan
 from tripost_core.problems import load_task
 from tripost_core.problems.own import YourTask
 from tripost_core.problems.own_spec import parse_own_task
+from tripost_core.problems.partition import canonical_question
 from tripost_core.problems.splits import make_splits
 from tripost_core.record import fingerprint, read_record
 from tripost_core.starter import write_starter
@@ -55,6 +56,7 @@ def final(text):
         ("number", "1,234.50", "1234.5", True), ("number", "$12", "12", True), ("number", "12 eggs", "12", True),
         ("number", "3/4", "0.75", True), ("number", "-7", "7", False), ("number", "\u22127", "-7", True),
         ("number", "2e3", "2000", True), ("number", "none", "0", False),
+        ("number", "$12", "-$12", False), ("number", "-$1,200", "-1200", True), ("number", "3 / 4", "0.75", True),
         ("choice", "(b)", "B", True), ("choice", "B", "(B)", True), ("choice", "C", "B", False),
         ("set", "b, a", "a, b", True), ("set", "a, a, b", "b, a", True), ("set", "a", "a, b", False),
     ],
@@ -196,6 +198,66 @@ def test_a_task_file_at_fault_is_refused_in_one_sentence(data, message):
     with pytest.raises(ConfigError, match=message) as caught:
         parse_own_task(data, "task.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_may_allow_few_answers():
+    for find in (r"answer is \(([A-E])\)", r"answer is \((red|blue)\)", r"answer is \(([1-3])\)"):
+        make(answer={"find": find, "final_line": "So the answer is ({answer})."})
+
+
+def test_a_script_that_raises_costs_the_row(tmp_path):
+    hooks = "".join(f"def {name}(*_):\n    return 1 / 0\n\n" for name in ("extract_answer", "is_right", "rationale"))
+    (tmp_path / "hooks.py").write_text(hooks)
+    (tmp_path / "task.yaml").write_text("name: mine\nscript: hooks.py\n")
+    task = load_task(str(tmp_path / "task.yaml"))
+    assert task.extract_answer(final("7")) is None and not task.is_right(final("7"), "7")
+    with pytest.raises(DataError, match="writes no rationale: ZeroDivisionError: division by zero"):
+        task.rationale("2 + 5?")
+
+
+def test_questions_about_the_same_list_are_different_questions(tmp_path):
+    asked = ["Which word is third? List: pear plum fig", "Which word is third? List: fig plum pear",
+             "How many words are there? List: fig plum pear"]  # fmt: skip
+    assert len({canonical_question(text) for text in asked}) == 3
+    words = [
+        f"Sort the following words alphabetically:{gap}List: {w}" for gap, w in ((" ", "fig pear"), ("\n", "pear fig"))
+    ]
+    assert len({canonical_question(text) for text in words}) == 1
+
+
+def test_the_commands_that_take_a_task_file(tmp_path):
+    """As docs/own-task.md has them, on the task's own questions."""
+    task = EXAMPLE / "task.yaml"
+
+    def tripost(*arguments):
+        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+    done = tripost(
+        "evaluate", "--task", task, "--model", "tiny", "--max-new-tokens", 8, "--max-improvements", 0, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    questions = (EXAMPLE / "test.jsonl").read_text().splitlines()
+    assert json.loads(done.stdout)["eval"]["n"]["total"] == len(questions)
+    done = tripost("data", "generate", "--task", task, "--out", tmp_path / "out")
+    assert done.returncode == 0 and len((tmp_path / "out" / "test.jsonl").read_text().splitlines()) == len(questions)
+
+    endpoint = MisbehavingEndpoint(reply=lambda body: "(1) It is 1.\n(Final response) So the answer is 1.")
+    with serving(endpoint) as url:
+        config = tmp_path / "run.yaml"
+        config.write_text(
+            f"task: {task}\nexpert: {{kind: llm, model: m, base_url: '{url}'}}\n"
+            f"calls: {{cache_dir: '{tmp_path / 'cache'}'}}\n"
+        )
+        done = tripost("evaluate", "--expert", config, "--max-improvements", 0, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["eval"]["n"]["total"] == len(questions)
+        asked = sum(endpoint.stats.values())
+        done = tripost("evaluate", "--expert", config, "--skills")
+        assert done.returncode == 2 and "--model" in done.stderr and sum(endpoint.stats.values()) == asked
+        config.write_text(config.read_text().replace("calls: {", "calls: {api_key_block: mine, "))
+        done = tripost("evaluate", "--expert", config)
+        assert done.returncode == 2 and "Secret block mine" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_run_config_holds_the_whole_task(tmp_path):

@@ -69,6 +69,14 @@ def test_a_card_says_how_its_own_student_was_trained(run):
     assert "trained by ft rationale" in card and "as many steps as TriPosT took" in card and "criticises" not in card
 
 
+def test_a_student_that_is_gone_leaves_no_package(run, tmp_path):
+    directory, record = run
+    gone = record.entries[-1].model_copy(update={"stages": {"train": Ref(uri="gone", digest="0", kind="checkpoint")}})
+    with pytest.raises(StorageError, match="tripost-2 is gone"):
+        write_package(record, directory, gone, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
 def test_which_student(run):
     _, record = run
     assert record.student_entry("tripost-1").iteration == 1

@@ -105,6 +105,12 @@ def test_no_reply_breaks_the_reader(reply, seed):
     assert isinstance(read_rationale(reply), (Unusable, str))
 
 
+def test_bold_is_taken_out_and_powers_stay():
+    reply = "Sure:\n**(1)** 2**3 = 8, and **so** 8 ** 2 = 4**3 = 64.\n**(Final response) So the answer is 64.**"
+    written = read_rationale(reply)
+    assert written == "(1) 2**3 = 8, and so 8 ** 2 = 4**3 = 64.\n(Final response) So the answer is 64."
+
+
 @pytest.mark.parametrize("task", TASKS)
 @given(seed=seeds, dress=st.integers(0, 3))
 def test_a_repair_keeps_the_prefix_byte_for_byte(task, seed, dress):

@@ -88,7 +88,9 @@ def _short(value: object) -> str:
 
 @app.command()
 def evaluate(
-    task: TaskOption,
+    task: Annotated[
+        str | None, typer.Option(help=f"{', '.join(TASKS)}, or a task file (.yaml); with --expert that of its config")
+    ] = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     expert: Annotated[
         Path | None, typer.Option(help="instead of a model: a run config whose expert model is prompted, not trained")
@@ -124,14 +126,23 @@ def evaluate(
 
     if (model is None) == (expert is None):
         raise ConfigError("`tripost evaluate` needs either --model or --expert.")
-    the_task = load_task(task)
+    if skills and model is None:
+        raise ConfigError("--skills measures a model that is loaded here, so it goes with --model.")
+    from tripost_core.config_file import load_config, parse_config
+
+    sizes = {"num_train": 1, "num_test_seen": num_seen, "num_test_unseen": num_unseen}
+    if task is not None:
+        load_task(task)
+        config = parse_config({"task": task, "data": sizes}, "the command line")
+    elif expert is not None:
+        config = load_config(expert, [f"data.{name}={size}" for name, size in sizes.items()])
+    else:
+        raise ConfigError("`tripost evaluate --model` needs --task.")
+    reference = config.task_reference
+    the_task = load_task(reference)
     if data is not None:
         problems = the_task.load(data, "test")
     else:
-        from tripost_core.config_file import parse_config
-
-        sizes = {"num_train": 1, "num_test_seen": num_seen, "num_test_unseen": num_unseen}
-        config = parse_config({"data": sizes}, "the command line")
         problems = [p for p in make_splits(the_task, config.data, seed).problems if p.split == "test"]
     from tripost_core.evaluation import answered, forced, prompted
     from tripost_core.metrics import evaluate_rows
@@ -142,14 +153,14 @@ def evaluate(
             display.advanced("evaluate", what, done, total)
 
         if expert is not None:
-            rows = prompted(expert, task, problems, max_improvements, progress)
+            rows = prompted(expert, reference, problems, max_improvements, progress)
         else:
             assert model is not None
-            rows = answered(model, task, problems, max_new_tokens, max_improvements, progress)
-        skilled = forced(model, task, problems, rows, max_new_tokens, checks) if skills else {}
+            rows = answered(model, reference, problems, max_new_tokens, max_improvements, progress)
+        skilled = forced(model, reference, problems, rows, max_new_tokens, checks) if skills and model else {}
     result = evaluate_rows(rows)
     if as_json:
-        about = {"model": model or str(expert), "task": task, "eval": result}
+        about = {"model": model or str(expert), "task": task or config.task_name, "eval": result}
         print(json.dumps({**about, **({"skills": skilled} if skills else {})}, indent=1))
     else:
         print_metrics(result)
@@ -324,13 +335,14 @@ def push(
     from tripost_core.publish import push as upload
     from tripost_core.publish import write_package
     from tripost_core.record import read_record
+    from tripost_core.report.numbers import relocated
 
     if (repository is None) == (out is None):
         raise ConfigError("`tripost push` needs either --to, a repository, or --out, a directory.")
     record = read_record(run)
     if record is None:
         raise ConfigError(f"{run} holds no run: there is no run.json in it.")
-    chosen = record.student_entry(entry)
+    chosen = relocated(record, run).student_entry(entry)
     if out is not None:
         print(f"{chosen.name} with its model card is in {write_package(record, run, chosen, out)}.")
         return

@@ -10,7 +10,7 @@ import yaml
 from tripost_core.config import RunConfig
 from tripost_core.errors import ConfigError
 from tripost_core.problems.own_spec import is_task_file
-from tripost_core.yaml_file import read_yaml, validated
+from tripost_core.yaml_file import parse_yaml, read_yaml, validated
 
 
 def parse_config(data: Any, source: str = "the configuration") -> RunConfig:
@@ -40,7 +40,7 @@ def _override(data: Any, override: str) -> Any:
     if not equals or not dotted or not isinstance(data, dict):
         raise ConfigError(f"--set takes key.sub=value, not {override!r}.")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {dotted}: {text!r} is not a YAML value.") from None
     result = dict(data)

@@ -25,22 +25,22 @@ def write_splits(config: RunConfig, out: Path) -> list[tuple[Path, int]]:
     """
     from tripost_core.problems.splits import make_splits
 
-    problems = make_splits(load_task(config.task_reference), config.data, config.seed).problems
+    task = load_task(config.task_reference)
+    problems = make_splits(task, config.data, config.seed).problems
     written = []
     for split in dict.fromkeys(problem.split for problem in problems):
         rows = [problem for problem in problems if problem.split == split]
         path = out / f"{split}.jsonl"
-        write_file(str(path), "".join(_line(problem) for problem in rows).encode())
+        write_file(str(path), "".join(_line(task, problem) for problem in rows).encode())
         written.append((path, len(rows)))
     return written
 
 
-def _line(problem: Problem) -> str:
-    task = load_task(problem.task)
+def _line(task: Task, problem: Problem) -> str:
     row = {
         "question": problem.question,
         "answer": problem.answer,
-        "rationale": problem.rationale or task.rationale(problem.question),
+        "rationale": _gold(task, problem),
         "subtask": problem.subtask,
         "seen": problem.seen,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -48,14 +49,17 @@ def answered(
 
 
 def forced(
-    model: str | None, task: str, problems: list[Problem], rows: list[dict[str, Any]], max_new_tokens: int, checks: bool
+    model: str,
+    task: TaskReference,
+    problems: list[Problem],
+    rows: list[dict[str, Any]],
+    max_new_tokens: int,
+    checks: bool,
 ) -> dict[str, float | int | None]:
     """What it can do when it is made to (`lm.skills`), on its first attempts in `rows`. Raises ConfigError."""
     from tripost_core.lm.skills import skills
     from tripost_core.lm.student import load_student
 
-    if model is None:
-        raise ConfigError("--skills measures a model that is loaded here, so it goes with --model.")
     attempts = [row["turns"][0]["attempt"] for row in rows]
     return skills(
         load_student(model),
@@ -69,7 +73,11 @@ def forced(
 
 
 def prompted(
-    config: Path, task: str, problems: list[Problem], max_improvements: int, progress: Callable[[str, int, int], None]
+    config: Path,
+    task: TaskReference,
+    problems: list[Problem],
+    max_improvements: int,
+    progress: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
     """Rows of `answers-2` of the expert model that a run config names. Raises ConfigError."""
     from tripost_core.config_file import load_config
@@ -80,8 +88,17 @@ def prompted(
     settings = load_config(config)
     if settings.expert.kind != "llm":
         raise ConfigError(f"{config} has no expert model: expert.kind is {settings.expert.kind}.")
-    key = os.environ.get(settings.calls.api_key_env)
-    editor = LLMEditor(settings.expert, task, settings.calls, f"evaluate {task}", {API_KEY: key} if key else {})
+    calls = settings.calls
+    if calls.api_key_block is not None:
+        raise ConfigError(
+            f"{config} names the Secret block {calls.api_key_block}, which runs read and this does not: set "
+            f"${calls.api_key_env} and leave calls.api_key_block out."
+        )
+    key = os.environ.get(calls.api_key_env)
+    # Whose spending calls.budget_usd is about: that of these questions.
+    asked = hashlib.sha256("\n".join(problem.question for problem in problems).encode()).hexdigest()[:12]
+    spender = f"evaluate {settings.expert.model} {problems[0].task if problems else ''} {asked}"
+    editor = LLMEditor(settings.expert, task, calls, spender, {API_KEY: key} if key else {})
     rows = prompted_answers(editor, problems, max_improvements, progress)
     figures = editor.figures()
     print(

@@ -19,6 +19,8 @@ def write_package(record: RunRecord, run: Path, entry: Entry, directory: Path) -
     """The student's files and `README.md`, its model card, in a new directory. Raises StorageError."""
     assert entry.student is not None, "asked of the record"
     source = local_checkpoint(entry.student)
+    if not source.is_dir():
+        raise StorageError(f"The student {entry.name} is gone: there is no {source}.")
     try:
         directory.mkdir(parents=True, exist_ok=False)
         for path in sorted(source.iterdir()):

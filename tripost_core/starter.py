@@ -153,7 +153,7 @@ def write_starter(directory: Path, data: Path | None = None) -> tuple[Path, Path
     train = "questions.jsonl" if data is None else os.path.relpath(data.absolute(), directory.absolute())
     name = re.sub(r"[^a-z0-9]+", "_", directory.absolute().name.lower()).strip("_") or "task"
     name = name if name[0].isalpha() else f"task_{name}"
-    text = _TASK.format(name=name[:48], train=json.dumps(train), here=directory, **values)
+    text = _TASK.format(name=name[:48], train=json.dumps(train, ensure_ascii=False), here=directory, **values)
     write_file(str(task), _aligned(text).encode())
     write_file(str(run), _aligned(_RUN.format(here=directory, model="Qwen/Qwen2.5-0.5B")).encode())
     return task, run

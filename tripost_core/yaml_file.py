@@ -13,10 +13,25 @@ from tripost_core.errors import ConfigError
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class _Loader(yaml.SafeLoader):
+    """Without dates: `2024-10-21` is text, as every setting that looks like it."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_yaml(path: Path, what: str) -> Any:
     """The content of a file, None where it is empty. `what`: e.g. `config file`. Raises ConfigError."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no {what} {path}.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from tripost_core.config import CallsConfig, ExpertConfig
 from tripost_core.experts.answers import Call
-from tripost_core.experts.client import ExpertClient
-from tripost_core.experts.endpoint import Endpoint
+from tripost_core.experts.client import ExpertClient, check_budget
+from tripost_core.experts.endpoint import Endpoint, check_address
 from tripost_core.experts.llm import Reply
 from tripost_core.experts.messages import Message
 from tripost_core.experts.prices import price_of
@@ -36,10 +36,9 @@ def open_client(
 ) -> ExpertClient:
     """Raises ConfigError (no key, no price for a budget, an address that is none) and StorageError (the cache)."""
     price = price_of(expert.model, calls.prices_file)
-    key_name = f"the Secret block {calls.api_key_block}" if calls.api_key_block else f"${calls.api_key_env}"
-    most = max_in_flight or calls.max_in_flight
+    most, key = max_in_flight or calls.max_in_flight, secrets.get(API_KEY)
     endpoint = Endpoint(
-        expert.base_url, secrets.get(API_KEY), key_name, calls.timeout_seconds, most, expert.api, expert.api_version
+        expert.base_url, key, _key_name(calls), calls.timeout_seconds, most, expert.api, expert.api_version
     )
     return ExpertClient(
         endpoint,
@@ -52,6 +51,16 @@ def open_client(
         tokens_per_minute=calls.tokens_per_minute,
         batch=calls.batch,
     )
+
+
+def check_calls(expert: ExpertConfig, calls: CallsConfig, secrets: Mapping[str, str]) -> None:
+    """What can be said of an expert model's settings before the first call. Raises ConfigError."""
+    check_budget(price_of(expert.model, calls.prices_file), calls.budget_usd)
+    check_address(expert.base_url, secrets.get(API_KEY), _key_name(calls), expert.api)
+
+
+def _key_name(calls: CallsConfig) -> str:
+    return f"the Secret block {calls.api_key_block}" if calls.api_key_block else f"${calls.api_key_env}"
 
 
 class ClientAsk:

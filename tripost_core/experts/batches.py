@@ -71,11 +71,14 @@ class BatchSender:
                     self._start(note, mine)
             while asked:
                 part = self._part(asked)
-                note = BatchNote(uuid.uuid4().hex, self.endpoint.name, None, tuple(part))
-                self.cache.note_batch(note)
-                self._start(note, part)
+                self._start(self._noted(part), part)
         except Exception as error:
             _fail(asked, error)
+
+    def _noted(self, part: Asked) -> BatchNote:
+        note = BatchNote(uuid.uuid4().hex, self.endpoint.name, None, tuple(part))
+        self.cache.note_batch(note)
+        return note
 
     def _part(self, asked: Asked) -> Asked:
         part: Asked = {}
@@ -96,9 +99,21 @@ class BatchSender:
         import openai
 
         try:
-            remote = note.remote or await self._find(note.name) or await self._submit(note, part)
+            found = note.remote or await self._find(note.name)
+            known = self.endpoint.quirks if found is None else frozenset[str]()
+            remote = found or await self._submit(note, part)
             self.cache.note_batch(note._replace(remote=remote))
-            results = await self._results(await self._ended(remote))
+            batch = await self._ended(remote)
+            if batch.status == "failed":  # none of it was worked on, and nothing will be
+                self.cache.close_batch(note.name)
+                said = self.endpoint.scrubbed(_errors(batch))
+                raise StoppedError(f"{self.endpoint.name} refuses the batch: {said}; all answers are kept.")
+            results, again = await self._results(batch, known)
+            if part_again := {key: part.pop(key) for key in again if key in part}:
+                # The model does not take a parameter, which is known now. What is sent again is no longer this batch's.
+                note = note._replace(remote=remote, keys=tuple(key for key in note.keys if key not in part_again))
+                self._start(self._noted(part_again), part_again)
+                self.cache.note_batch(note)
             for key, (_, future) in part.items():
                 if not future.done():
                     missing = Answer(answers.SERVER_ERROR, detail="the batch ended without this answer")
@@ -165,28 +180,39 @@ class BatchSender:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, longest)
 
-    async def _results(self, batch: Any) -> dict[str, Answer]:
+    async def _results(self, batch: Any, known: frozenset[str]) -> tuple[dict[str, Answer], list[str]]:
+        """The answers by key, and the keys that are worth another try. `known`: quirks when it was sent."""
         found: dict[str, Answer] = {}
+        again = []
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
                 content = await self.endpoint.openai.files.content(file_id)
                 for line in content.text.splitlines():
                     if line.strip():
-                        key, answer = _read_line(line)
-                        found[key] = answer
-        return found
+                        key, answer, received = _read_line(line, known)
+                        if received.status == 400 and self.endpoint.learn(received):
+                            again.append(key)
+                        else:
+                            found[key] = answer
+        return found, again
 
 
-def _read_line(line: str) -> tuple[str, Answer]:
+def _errors(batch: Any) -> str:
+    """Why a batch failed, in one line."""
+    said = [str(error.message) for error in getattr(batch.errors, "data", None) or [] if error.message]
+    return " ".join("; ".join(said).split())[:300] or "it does not say why"
+
+
+def _read_line(line: str, known: frozenset[str]) -> tuple[str, Answer, Received]:
     """One line of a batch's output or errors."""
     data = json.loads(line)
     response = data.get("response") or {}
-    received = Received(int(response.get("status_code") or 0), {}, json.dumps(response.get("body")).encode())
+    received = Received(int(response.get("status_code") or 0), {}, json.dumps(response.get("body")).encode(), known)
     if received.status == 200:
-        return data["custom_id"], read_answer(received)
+        return data["custom_id"], read_answer(received), received
     said = str((data.get("error") or {}).get("message") or error_message(received))
     outcome = answers.BAD_REQUEST if received.status == 400 else answers.SERVER_ERROR
-    return data["custom_id"], Answer(outcome, detail=said[:300])
+    return data["custom_id"], Answer(outcome, detail=said[:300]), received
 
 
 def _fail(part: Asked, error: Exception) -> None:

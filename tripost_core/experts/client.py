@@ -8,6 +8,7 @@ anybody sees it. Rate limits are waited out and cost no attempt; errors of serve
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ from tripost_core.experts.limits import AdaptiveConcurrency, RateLimiter, durati
 from tripost_core.experts.prices import Price
 from tripost_core.experts.response_cache import Paid, ResponseCache
 
+_log = logging.getLogger(__name__)
+
 MAX_ATTEMPTS = 5
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 20.0
@@ -33,6 +36,8 @@ MAX_WAIT_SECONDS = 3600.0
 """Of one call on rate limits; then its outcome is `rate_limited`."""
 DEAD_AFTER_FAILURES = 20
 """Calls in a row that did not reach the endpoint: it is gone, and the run stops with everything kept."""
+HOPELESS_AFTER_FAILURES = 10
+"""Calls without a single answer: something is wrong with all of them, and no row should pay for it."""
 
 
 @dataclass
@@ -61,7 +66,7 @@ class Statistics:
 class ExpertClient:
     """Async context manager; see the module. `run`: whose spending counts against `budget_usd`.
 
-    Raises ConfigError where a budget is set and the model has no price.
+    Raises ConfigError where a budget is set and the model has no price (`check_budget`).
     """
 
     def __init__(
@@ -77,11 +82,7 @@ class ExpertClient:
         tokens_per_minute: int | None = None,
         batch: bool = False,
     ) -> None:
-        if budget_usd is not None and price is None:
-            raise ConfigError(
-                "calls.budget_usd is set, but the price of expert.model is not known: write it into a file "
-                "(`model: {input: 1.0, output: 2.0}`, USD for a million tokens) and name that as calls.prices_file."
-            )
+        check_budget(price, budget_usd)
         self.endpoint = endpoint
         self.cache = cache
         self.price = price
@@ -97,6 +98,9 @@ class ExpertClient:
         self._writing: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, "response-cache")
         self._unreachable_in_a_row = 0
+        self._failed_in_a_row = 0
+        self._has_answered = False
+        self._last_failure = ""
 
     async def __aenter__(self) -> ExpertClient:
         return self
@@ -104,6 +108,8 @@ class ExpertClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._last_failure:
+            _log.warning("%d calls got no answer; the last: %s", self.statistics.failed, self._last_failure)
         if self.batches is not None:
             await self.batches.close()
         if self._writing is not None:
@@ -176,7 +182,9 @@ class ExpertClient:
         """Counted and durable, where it was an answer."""
         if answer.outcome not in ANSWERED:
             self.statistics.failed += 1
+            self._failed(answer)
             return answer
+        self._has_answered, self._failed_in_a_row = True, 0
         if self.price is not None:
             # An endpoint that does not say how many tokens it was is charged for the most that it can have been.
             prompt = answer.prompt_tokens or call.most_prompt_tokens
@@ -188,6 +196,18 @@ class ExpertClient:
         self.statistics.completion_tokens += answer.completion_tokens
         await self._kept(Paid(key, self.endpoint.name, call.model, call.tag, self.run, answer))
         return answer
+
+    def _failed(self, answer: Answer) -> None:
+        """Raises StoppedError where there is no hope that the next call is better."""
+        self._failed_in_a_row += 1
+        said = self.endpoint.scrubbed(answer.detail)
+        self._last_failure = f"{answer.outcome.replace('_', ' ')}{': ' if said else ''}{said}"
+        most = max(2 * HOPELESS_AFTER_FAILURES, 2 * self.gate.most) if self._has_answered else HOPELESS_AFTER_FAILURES
+        if self._failed_in_a_row >= most:
+            raise StoppedError(
+                f"{self.endpoint.name} answered none of {self._failed_in_a_row} calls in a row ({self._last_failure}); "
+                "every answer so far is kept, and the same command goes on from here."
+            )
 
     def _cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         if self.price is None:
@@ -310,6 +330,15 @@ class ExpertClient:
             for _, done in batch:
                 done.set_result(None)
         self._writing = None
+
+
+def check_budget(price: Price | None, budget_usd: float | None) -> None:
+    """Raises ConfigError where a budget is set and the model has no price."""
+    if budget_usd is not None and price is None:
+        raise ConfigError(
+            "calls.budget_usd is set, but the price of expert.model is not known: write it into a file "
+            "(`model: {input: 1.0, output: 2.0}`, USD for a million tokens) and name that as calls.prices_file."
+        )
 
 
 def complete_many(

@@ -29,11 +29,12 @@ NO_KEY = "none"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An HTTP answer."""
+    """An HTTP answer. `quirks`: what was known of the model when the request was sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    quirks: frozenset[str] = frozenset()
 
 
 class Endpoint:
@@ -55,19 +56,11 @@ class Endpoint:
         import aiohttp
         from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAioHttpClient
 
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"expert.base_url = {base_url!r} is not an http or https address.")
-        if parts.username or parts.password:
-            raise ConfigError("expert.base_url must not have a user or password in it; the key has its own place.")
-        if key is None and (parts.hostname.endswith("openai.com") or api == "azure"):
-            raise ConfigError(f"{base_url} needs a key, and {key_name} is not set.")
+        check_address(base_url, key, key_name, api)
         self.name = base_url.rstrip("/")
         self.key_name = key_name
-        # The header must be something that can be sent; what is wrong with it is for the endpoint to say.
         secret = key or NO_KEY
-        if not secret.isascii() or any(char.isspace() for char in secret):
-            raise ConfigError(f"The key in {key_name} has characters in it that no key has.")
+        self._secret = secret
         self.openai: AsyncOpenAI
         if api == "azure":
             self.openai = AsyncAzureOpenAI(
@@ -96,9 +89,9 @@ class Endpoint:
         url = f"{self.name}/chat/completions"
         if self._api == "azure":
             url = f"{self.name}/openai/deployments/{call.model}/chat/completions?api-version={self._api_version}"
-        session = self._session or self._open()
+        session, known = self._session or self._open(), self.quirks
         async with session.post(url, data=json.dumps(self.body(call)).encode(), headers=self._headers) as response:
-            return Received(response.status, response.headers, await response.read())
+            return Received(response.status, response.headers, await response.read(), known)
 
     def _open(self) -> aiohttp.ClientSession:
         """Made with the first call, since a session belongs to an event loop."""
@@ -111,16 +104,26 @@ class Endpoint:
         return self._session
 
     def learn(self, received: Received) -> bool:
-        """From a 400: which parameter the model does not take. True where the same call is worth another try."""
+        """From a 400: which parameter the model does not take. True where the same call is worth another try: it was
+        sent before that was known, like all that were in flight with it."""
         said = received.body.decode(errors="replace").lower()
         for quirk, signs in (
             ("max_completion_tokens", ("max_tokens", "max_completion_tokens")),
             ("no_temperature", ("temperature", "unsupported")),
         ):
-            if quirk not in self._quirks and all(sign in said for sign in signs):
+            if quirk not in received.quirks and all(sign in said for sign in signs):
                 self._quirks.add(quirk)
                 return True
         return False
+
+    @property
+    def quirks(self) -> frozenset[str]:
+        """What is known by now of parameters that the model does not take."""
+        return frozenset(self._quirks)
+
+    def scrubbed(self, text: str) -> str:
+        """`text` without the key, should an endpoint repeat it."""
+        return text if self._secret == NO_KEY else text.replace(self._secret, "***")
 
     def body(self, call: Call) -> dict[str, Any]:
         """What is sent."""
@@ -146,25 +149,56 @@ class Endpoint:
         await self.openai.close()
 
 
+def check_address(base_url: str, key: str | None, key_name: str, api: str) -> None:
+    """Raises ConfigError for an address that is none, and for a key that is missing where one is needed or cannot be
+    sent; whether it is the right one is for the endpoint to say."""
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"expert.base_url = {base_url!r} is not an http or https address.")
+    if parts.username or parts.password:
+        raise ConfigError("expert.base_url must not have a user or password in it; the key has its own place.")
+    if key is None and (str(parts.hostname).endswith("openai.com") or api == "azure"):
+        raise ConfigError(f"{base_url} needs a key, and {key_name} is not set.")
+    if key is not None and (not key.isascii() or any(char.isspace() for char in key)):
+        raise ConfigError(f"The key in {key_name} has characters in it that no key has.")
+
+
 def read_answer(received: Received) -> Answer:
-    """What a 200 says."""
+    """What a 200 says. One that says how many tokens it took is paid for, so it is an answer, `empty` if of no use."""
+    start = received.body[:200].decode(errors="replace")
     try:
         data = json.loads(received.body)
-        choice = data["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
         usage = data.get("usage") or {}
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return Answer(answers.MALFORMED, detail=received.body[:200].decode(errors="replace"))
-    finish = choice.get("finish_reason")
+    except (ValueError, TypeError, AttributeError):
+        return Answer(answers.MALFORMED, detail=start)
+    useless = Answer(answers.EMPTY if any(tokens) else answers.MALFORMED, "", start, *tokens)
+    try:
+        choice = data["choices"][0]
+        message = choice["message"]
+        text = _text(message.get("content"))
+        finish = choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return useless
     if finish == "content_filter" or message.get("refusal"):
-        return Answer(answers.REFUSED, text, str(message.get("refusal") or "content filter"), *tokens)
-    if not isinstance(text, str):
-        return Answer(answers.MALFORMED, detail=str(text)[:200])
+        return Answer(answers.REFUSED, text or "", str(message.get("refusal") or "content filter"), *tokens)
+    if text is None:
+        return useless
     if finish == "length":
         return Answer(answers.CUT_OFF, text, "", *tokens)
     return Answer(answers.OK if text.strip() else answers.EMPTY, text, "", *tokens)
+
+
+def _text(content: Any) -> str | None:
+    """Of a message: text, or a list of parts of which those of text count. None for anything else."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else "" if content is None else None
 
 
 def error_message(received: Received) -> str:

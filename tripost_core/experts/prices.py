@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tripost_core.errors import ConfigError
+from tripost_core.yaml_file import parse_yaml
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 BATCH_DISCOUNT = 0.5
@@ -45,7 +46,7 @@ def price_of(model: str, prices_file: str | None = None) -> Price | None:
 @cache
 def _read(path: Path) -> dict[str, Price]:
     try:
-        return _PRICES.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return _PRICES.validate_python(parse_yaml(path.read_text(encoding="utf-8")) or {})
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"There is no price file {path}.") from None
     except yaml.YAMLError as error:

@@ -39,6 +39,8 @@ PROBLEMS = {
 
 _FORM = re.compile(r"^\W*(correct|step|segment|kind|reason)\W*?:[ \t]*(.*)$", re.IGNORECASE | re.MULTILINE)
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_BOLD = re.compile(r"(?<![\w)\]])\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
+"""Emphasis, and not the operator in `2**3`."""
 _QUOTES = "\"'`“”‘’«»"
 _COMMON_ENGLISH = frozenset(
     re.findall(
@@ -211,7 +213,7 @@ def _attempt_lines(reply: str) -> list[str]:
     fenced = _FENCE.match(reply)
     lines: list[str] = []
     for raw in (fenced[1] if fenced else reply).strip().split("\n"):
-        line = raw.strip().replace("**", "")
+        line = _BOLD.sub(r"\1", raw.strip())
         if not line:
             continue
         step = Attempt.parse(line).steps[0]

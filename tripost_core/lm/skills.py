@@ -18,7 +18,7 @@ from tripost_core.experts import load_expert
 from tripost_core.experts.base import judgement
 from tripost_core.experts.checks import of_task
 from tripost_core.lm.self_improve import FEEDBACK_HEADER, STOP
-from tripost_core.problems import Problem, load_task
+from tripost_core.problems import Problem, TaskReference, load_task
 from tripost_core.problems.base import prompt
 from tripost_core.trajectory import Attempt, Feedback
 
@@ -30,7 +30,7 @@ MAX_FEEDBACK_TOKENS = 1024
 
 def skills(
     student: Student,
-    task_name: str,
+    task_name: TaskReference,
     problems: Sequence[Problem],
     first_attempts: Sequence[str],
     *,

@@ -23,7 +23,8 @@ ALL = "all"
 """The subtask of every question where the task file names no field for it."""
 MAX_CHARS = 20_000
 """Longer attempts are not searched for an answer."""
-_NUMBER = re.compile(r"[-+\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+|[eE][-+]?\d{1,3})?")
+_NUMBER = re.compile(r"[-+\u2212]?[$\u20ac\u00a3]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+|[eE][-+]?\d{1,3})?")
+_CURRENCY = str.maketrans("", "", "$\u20ac\u00a3,")
 _BRACES = re.compile(r"\{(\w+)\}")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?(?![\w'])")
 _HOOKS = ("rationale", "feedback", "improve", "extract_answer", "is_right")
@@ -70,14 +71,20 @@ class YourTask:
     def rationale(self, question: str) -> str:
         if "rationale" not in self.hooks:
             raise DataError(f"The task {self.name} has no script that writes rationales.")
-        return str(self.hooks["rationale"](question))
+        try:
+            return str(self.hooks["rationale"](question))
+        except Exception as error:
+            raise DataError(f"The script of {self.name} writes no rationale: {_told(error)}.") from error
 
     def extract_answer(self, attempt: str) -> str | None:
         """The answer in its canonical form, or None."""
         if len(attempt) > MAX_CHARS:
             return None
         if "extract_answer" in self.hooks:
-            found = self.hooks["extract_answer"](attempt)
+            try:
+                found = self.hooks["extract_answer"](attempt)
+            except Exception:  # a grader that cannot read an attempt finds no answer in it
+                return None
             return None if found is None else str(found)
         text = attempt
         if self.spec.answer.where == "final_line":
@@ -88,7 +95,10 @@ class YourTask:
 
     def is_right(self, attempt: str, answer: str) -> bool:
         if "is_right" in self.hooks:
-            return bool(self.hooks["is_right"](attempt, answer))
+            try:
+                return bool(self.hooks["is_right"](attempt, answer))
+            except Exception:
+                return False
         found = self.extract_answer(attempt)
         if found is None or not answer:
             return False
@@ -127,7 +137,7 @@ class YourTask:
         """The form in which answers are compared; None where the text is no answer of the kind."""
         match self.spec.answer.compare:
             case "number":
-                numbers = _NUMBER.findall(text)
+                numbers = _NUMBER.findall(re.sub(r"(?<=\d)\s*/\s*(?=\d)", "/", text))
                 value = _value(numbers[0]) if numbers else None
                 return None if value is None else _written(value)
             case "choice":
@@ -157,7 +167,7 @@ class YourTask:
         text = f"{self.spec.answer.separator} ".join(map(str, given)) if isinstance(given, list) else str(given)
         if self.spec.answer.gold is not None:
             match = re.search(self.spec.answer.gold, text)
-            if match is None:
+            if match is None or match[1] is None:
                 raise DataError(f"answer.gold does not match `{fields.answer}`: {text[-60:]!r}.")
             text = match[1]
         answer = self.canonical(text)
@@ -179,7 +189,10 @@ class YourTask:
             return str(row[key]).strip()
 
         question = _BRACES.sub(filled, self.spec.prompt.question).strip()
-        return with_options(question, row.get(fields.options) if fields.options else None)
+        question = with_options(question, row.get(fields.options) if fields.options else None)
+        if any("\ud800" <= char <= "\udfff" for char in question):
+            raise DataError(f"`{fields.question}` has half a character in it (a lone surrogate).")
+        return question
 
     def _steps(self, row: Mapping[str, Any], answer: str) -> str | None:
         """The rationale of a line as numbered steps that end with the final line; None without one."""
@@ -221,9 +234,14 @@ def _hooks(source: str, name: str) -> dict[str, Callable[..., Any]]:
     return {hook: getattr(module, hook) for hook in _HOOKS if callable(getattr(module, hook, None))}
 
 
+def _told(error: Exception) -> str:
+    """The kind of an exception and what it says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
+
+
 def _value(text: str) -> Fraction | None:
     """An exact number of `1,234.5`, `3/4`, `-2e3`; None for anything else or beyond reason."""
-    text = text.replace(",", "").replace("\u2212", "-").strip().rstrip(".")
+    text = text.translate(_CURRENCY).replace("\u2212", "-").strip().rstrip(".")
     if len(text) > 200:
         return None
     try:

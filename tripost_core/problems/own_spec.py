@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,10 +98,13 @@ class Answering(_Model):
     def _fits_together(self) -> Answering:
         if "{answer}" not in self.final_line or "\n" in self.final_line:
             raise ValueError("final_line is one line with {answer} in it")
-        match = re.search(self.find, self.final_line.replace("{answer}", "7"))
-        if match is None or "7" not in match[1]:
-            raise ValueError("find does not find the answer in final_line")
-        return self
+        # A pattern may allow a few answers alone, so what it names is tried, too; `tripost data check` tries them all.
+        probes = [*string.digits, *string.ascii_letters, "yes", "no", "true", "false", *re.findall(r"\w+", self.find)]
+        for probe in probes:
+            match = re.search(self.find, self.final_line.replace("{answer}", probe))
+            if match is not None and probe in (match[1] or ""):
+                return self
+        raise ValueError("find does not find the answer in final_line")
 
 
 class Rationales(_Model):

@@ -16,7 +16,8 @@ PRETRAINING_SHARE = 4
 """One in so many questions is left to pretraining."""
 
 _ASKED = re.compile(r"\nOptions:|\sWhat is the date ")
-_WORD_LIST = re.compile(r"\sList:\s*")
+_WORD_LIST = re.compile(r"\balphabetically:?\s+List:\s*")
+"""As word sorting asks; whatever else is asked about a list, its order counts."""
 
 
 def canonical_question(question: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tripost_core.errors import ConfigError
 from tripost_core.problems import TaskReference
 from tripost_core.trajectory import FINAL, Attempt, error_feedback
-from tripost_core.yaml_file import validated
+from tripost_core.yaml_file import parse_yaml, validated
 
 SHIPPED = Path(__file__).parent
 
@@ -93,7 +93,7 @@ def load_prompts(path_or_task: TaskReference) -> PromptFile:
     if not path.is_file():
         path = Path(path_or_task)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"There are no prompts for {path_or_task!r}: no such file, and no task of that name."
