@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 
-from tripost_core.experts.base import Verdict
 from tripost_core.experts.scripted.date_understanding_claims import Claim, condition_end, read_claims
+from tripost_core.experts.scripted.line_by_line import MAX_SEGMENT, Complaint, LineByLine, Walk, clip
 from tripost_core.problems.base import Problem
 from tripost_core.problems.calendar_dates import (
     WEEKDAYS,
@@ -32,9 +31,8 @@ from tripost_core.problems.calendar_dates import (
 from tripost_core.problems.date_questions import DateQuestion, read_question
 from tripost_core.problems.date_understanding import ANSWER, MAX_LINE_CHARS, TASK
 from tripost_core.problems.options import LETTERS
-from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
+from tripost_core.trajectory import FINAL, Step
 
-_ANSWER_HEADER = re.compile(r"\s*(?:updated )?answer:", re.I)
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"\w+")
@@ -55,33 +53,10 @@ _RELATIONS = frozenset(
     ]
 )
 """Words of a condition that the question has to have too."""
-_MAX_SEGMENT = 400
-"""Longest segment of a line, in characters."""
 _MAX_BODY = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What is wrong in a line: its class, the wrong part's place in the body, and why."""
-
-    error_class: str
-    start: int
-    end: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """The first error of an attempt; `index` is that of the first line to be rewritten."""
-
-    index: int
-    step: str
-    segment: str | None
-    error_class: str
-    reason: str
-
-
-class Walk:
+class DateWalk(Walk):
     """Follows an attempt's lines. Lines with an error establish nothing."""
 
     def __init__(self, question: DateQuestion) -> None:
@@ -89,7 +64,7 @@ class Walk:
         self.number = 0
         self.progress = 0
         """Gold steps that need not be taken any more."""
-        self.finished = False
+        self._finished = False
         self.known = {m.date for m in find_dates(question.text)} | {step.base for step in question.steps}
         told = f"{question.question} " + " ".join(step.body() for step in question.steps)
         self._told = ". " + " ".join(question.text.lower().split()).rstrip(".") + "."
@@ -103,19 +78,26 @@ class Walk:
         return self.progress == len(self.question.steps)
 
     @property
-    def next_header(self) -> str:
+    def finished(self) -> bool:
+        return self._finished
+
+    @property
+    def expected(self) -> str:
+        return FINAL if self.concluded else self._next_header
+
+    @property
+    def _next_header(self) -> str:
         return str(self.number + 1)
 
-    def take(self, step: Step, before_final: bool = False) -> Complaint | None:
-        """Follows one line that has a header; what is wrong with it, or None."""
+    def take(self, step: Step, before_final: bool) -> Complaint | None:
         header, body = step.header, step.body
         assert header is not None
         if header == FINAL:
-            self.finished = True
+            self._finished = True
             return self._final(body)
         if _NUMBER.fullmatch(header) is None:
             return Complaint("wrong_header", 0, 0, "this is no number of a step")
-        expected, seen = self.next_header, int(header) <= self.number
+        expected, seen = self._next_header, int(header) <= self.number
         if not seen:
             self.number = int(header)
         if header != expected:
@@ -123,7 +105,6 @@ class Walk:
         return self._line(body, before_final)
 
     def remaining(self) -> Iterator[str]:
-        """The lines that lead from what is known to the final response."""
         for step in self.question.steps[self.progress :]:
             self.number += 1
             yield f"({self.number}) {step.body()}"
@@ -133,7 +114,7 @@ class Walk:
 
     def _line(self, body: str, before_final: bool) -> Complaint | None:
         if len(body) > _MAX_BODY:
-            return Complaint("unparsable_step", 0, _MAX_SEGMENT, "this is too long to be a step")
+            return Complaint("unparsable_step", 0, MAX_SEGMENT, "this is too long to be a step")
         said = " ".join(body.lower().split()).strip(" .")
         if said and f". {said}." in self._told:
             return None  # a sentence of the question
@@ -145,7 +126,7 @@ class Walk:
         if complaint := self._condition(body, condition):
             return complaint
         if not claims:
-            start, end = _clip(body, condition)
+            start, end = clip(body, condition)
             return Complaint("unparsable_step", start if start < end else 0, end, "this says nothing about a date")
         for claim in claims:
             if complaint := self._check(claim, claims):
@@ -272,7 +253,7 @@ class Walk:
     def _final(self, body: str) -> Complaint | None:
         match = ANSWER.search(body) if len(body) <= MAX_LINE_CHARS else None
         if match is None:
-            start, end = _clip(body, 0)
+            start, end = clip(body, 0)
             return Complaint("unparsable_step", start, end, "this names no option")
         options, right = self.question.options, self.question.answer
         chosen = LETTERS.index(match["letter"].upper())
@@ -299,111 +280,9 @@ def _same_day(mention: Mention, day: date) -> bool:
     return mention.year is None and (mention.month, mention.day) == (day.month, day.day)
 
 
-class DateUnderstandingExpert:
-    """See `experts.base.Expert`."""
-
-    name = "script-v1"
-
-    def feedback(self, problem: Problem, attempt: str) -> Verdict:
-        flaw = find_flaw(read_question(problem.question), attempt)
-        if flaw is None:
-            return Verdict(correct=True)
-        lucky = TASK.is_right(attempt, problem.answer)
-        return Verdict(False, flaw.step, flaw.segment, "lucky" if lucky else flaw.error_class, flaw.reason)
-
-    def improve(self, problem: Problem, attempt: str, feedback: str) -> str:
-        """Keeps the lines before the step that the feedback names, or, where the attempt has no such step or the
-        feedback cannot be parsed, those before the first error (all of a correct attempt)."""
-        told = Feedback.parse(feedback)
-        if told.terminal:
-            return attempt
-        question = read_question(problem.question)
-        flaw = find_flaw(question, attempt)
-        parsed = Attempt.parse(attempt)
-        keep = flaw.index if flaw else None
-        if told.error_step is not None and (flaw is None or flaw.step != told.error_step):
-            named = parsed.index_of(told.error_step)
-            keep = keep if named is None else named
-        if keep is None:
-            return attempt
-        final = parsed.index_of(FINAL)
-        steps = parsed.steps[_start(parsed.steps) : keep if final is None else min(keep, final)]
-        walk = Walk(question)
-        for step in steps:
-            if step.header is not None:
-                walk.take(step)
-        return "\n".join([*(step.line for step in steps), *walk.remaining()])
+class DateUnderstandingExpert(LineByLine):
+    def walk(self, problem: Problem) -> DateWalk:
+        return DateWalk(read_question(problem.question))
 
 
-def find_flaw(question: DateQuestion, attempt: str) -> Flaw | None:
-    """The first error of an attempt, or None where it is right in every step."""
-    steps = Attempt.parse(attempt).steps
-    walk = Walk(question)
-    last = None
-    for index in range(_start(steps), len(steps)):
-        step = steps[index]
-        if not step.line.strip():
-            continue
-        if walk.finished:
-            assert last is not None
-            segment = steps[last].body.strip()[:_MAX_SEGMENT] or steps[last].line.strip()
-            return Flaw(last, FINAL, segment, "unparsable_step", "nothing should follow the final response")
-        if step.header is None:
-            return _stray_line(walk, steps, index, last)
-        complaint = walk.take(step, before_final=_is_before_final(steps, index))
-        if complaint is not None:
-            segment = step.body[complaint.start : complaint.end].strip()[:_MAX_SEGMENT].rstrip()
-            if not segment:
-                segment = step.line[: len(step.line) - len(step.body)].strip() or step.line.strip()[:_MAX_SEGMENT]
-            return Flaw(index, step.header, segment, complaint.error_class, complaint.reason)
-        last = index
-    if walk.finished:
-        return None
-    if last is None:
-        return Flaw(_start(steps), "1", None, "missing_step", "there is no answer")
-    reason = "the answer stops here, this step and what follows it are missing"
-    return Flaw(last + 1, _missing_header(walk), steps[last].line.strip()[:_MAX_SEGMENT], "missing_step", reason)
-
-
-def _start(steps: Sequence[Step]) -> int:
-    """Index of the first line of the attempt proper: an answer header before it is tolerated."""
-    first = next((i for i, step in enumerate(steps) if step.line.strip()), len(steps))
-    if first < len(steps) and _ANSWER_HEADER.match(steps[first].line):
-        return first + 1
-    return 0
-
-
-def _is_before_final(steps: Sequence[Step], index: int) -> bool:
-    """Whether the next line that is not blank is the final response."""
-    return next((step.header == FINAL for step in steps[index + 1 :] if step.line.strip()), False)
-
-
-def _missing_header(walk: Walk) -> str:
-    return FINAL if walk.concluded else walk.next_header
-
-
-def _stray_line(walk: Walk, steps: Sequence[Step], index: int, last: int | None) -> Flaw:
-    """A line without a header. It stands for the step that should come here; where that step comes later all the
-    same, the line is an appendage of the step before it, which is to be rewritten without it."""
-    expected = _missing_header(walk)
-    start, end = _clip(steps[index].line, 0)
-    later = next((step for step in steps[index + 1 :] if step.header == expected), None)
-    if later is None:
-        reason = "this line does not begin with the number of a step"
-        return Flaw(index, expected, steps[index].line[start:end], "unparsable_step", reason)
-    owner = later if last is None else steps[last]
-    assert owner.header is not None
-    start, end = _clip(owner.line, 0)
-    beside = "before" if last is None else "after"
-    reason = f"the line {beside} it does not begin with the number of a step"
-    return Flaw(index if last is None else last, owner.header, owner.line[start:end], "unparsable_step", reason)
-
-
-def _clip(text: str, start: int) -> tuple[int, int]:
-    """The span from `start`, without white space at its ends and at most `_MAX_SEGMENT` long."""
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start, start + len(text[start : start + _MAX_SEGMENT].rstrip())
-
-
-EXPERT = DateUnderstandingExpert()
+EXPERT = DateUnderstandingExpert(TASK)

@@ -16,15 +16,6 @@ _SHOWN = 40
 """Longest text of an attempt, in characters, that a reason repeats in full."""
 
 
-class Complaint(NamedTuple):
-    """What is wrong with a line: the segment is `body[start:end]`."""
-
-    error_class: str
-    start: int
-    end: int
-    reason: str
-
-
 @dataclass
 class Board:
     """What an attempt has established so far. `grounds`: the orders that each step leaves, by header; `turn`: which

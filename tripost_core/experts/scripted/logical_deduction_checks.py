@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tripost_core.experts.scripted.line_by_line import Complaint
 from tripost_core.experts.scripted.logical_deduction_board import (
     Board,
-    Complaint,
     Part,
     listed,
     parts_of,

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import NamedTuple
 
+from tripost_core.experts.scripted.line_by_line import Complaint
 from tripost_core.experts.scripted.word_sorting_board import Board, Looked, same_words
 from tripost_core.experts.scripted.word_sorting_lines import Answer, Conclusion, Grouping, Look, Piece
 from tripost_core.problems.word_sorting import MAX_LETTERS, letter_at, letter_number, ordinal
@@ -21,15 +21,6 @@ ALIKE = 0.7
 """Similarity (difflib's ratio) from which a foreign word counts as a misspelt word of the question."""
 _SHOWN = 40
 """Longest foreign word, in characters, that a reason repeats in full."""
-
-
-class Complaint(NamedTuple):
-    """What is wrong with a line: the segment is `body[start:end]`."""
-
-    error_class: str
-    start: int
-    end: int
-    reason: str
 
 
 def _at(piece: Piece, error_class: str, reason: str) -> Complaint:
