@@ -3,19 +3,17 @@ repair is right and keeps what stands before the error."""
 
 import random
 import re
-import time
 from functools import cache
 
 import pytest
+from expert_contract import Contract, lines_before
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tripost_core.experts.base import Verdict
 from tripost_core.experts.mistakes.date_understanding import ERROR_CLASSES, plant
 from tripost_core.experts.scripted.date_understanding import EXPERT
 from tripost_core.problems.base import Problem
 from tripost_core.problems.date_understanding import TASK
-from tripost_core.trajectory import Attempt, Feedback
 
 SEEDS = st.integers(0, 2**32)
 PIZZAS = TASK.parse_question(
@@ -32,38 +30,10 @@ def questions() -> list[Problem]:
     return [PIZZAS, *(p for subtask in TASK.subtasks for p in TASK.generate(subtask.name, 40, seed=11))]
 
 
-def judge(problem: Problem, attempt: str) -> Verdict:
-    """The verdict, after everything that the contract says about any verdict has been checked."""
-    verdict = EXPERT.feedback(problem, attempt)
-    parsed, told = Attempt.parse(attempt), Feedback.parse(verdict.sentence(attempt))
-    if verdict.correct:
-        assert told.terminal
-        assert TASK.is_right(attempt, problem.answer)
-        assert (verdict.error_step, verdict.error_segment, verdict.error_class) == (None, None, None)
-        return verdict
-    assert (verdict.error_class == "lucky") == TASK.is_right(attempt, problem.answer)
-    assert verdict.error_class in ERROR_CLASSES
-    assert (told.error_step, told.error_segment or None, told.reason) == (
-        verdict.error_step, verdict.error_segment, verdict.reason,
-    )  # fmt: skip
-    if verdict.error_segment is None:
-        assert verdict.error_step == "1"
-        return verdict
-    assert verdict.error_segment
-    lines = [step.line for step in parsed.steps if step.header == verdict.error_step]
-    assert any(verdict.error_segment in line for line in lines or attempt.split("\n"))
-    return verdict
-
-
-def repaired(problem: Problem, attempt: str) -> str:
-    """The repair, after it has been checked to be right."""
-    improved = EXPERT.improve(problem, attempt, EXPERT.feedback(problem, attempt).sentence(attempt))
-    assert judge(problem, improved).correct, improved
-    return improved
-
-
-def lines_before(attempt: str, step: str) -> str:
-    return "".join(step.line + "\n" for step in Attempt.parse(attempt).before(step))
+_JUNK = ["/", "1/2/2003", " is ", "(1)", "Feb 30, 2011", "(", ")", "\n", "é", "\x00", "\u2028", "٣", "today",
+         "(Final response) ", "If ", ", then ", ".", "(9.9.9) ", "Feedback: ", "99999999999 days after "]  # fmt: skip
+CONTRACT = Contract(TASK, EXPERT, plant, ERROR_CLASSES, questions, _JUNK, "abcxyz0123456789 /,.(")
+judge, repaired = CONTRACT.judge, CONTRACT.repaired
 
 
 # -- planted mistakes --------------------------------------------------------------------------------------------------
@@ -212,59 +182,17 @@ def test_other_wordings_are_not_flagged(route, seed):
 
 # -- robustness --------------------------------------------------------------------------------------------------------
 
-_JUNK = ["/", "1/2/2003", " is ", "(1)", "Feb 30, 2011", "(", ")", "\n", "é", "\x00", "\u2028", "٣", "today",
-         "(Final response) ", "If ", ", then ", ".", "(9.9.9) ", "Feedback: ", "99999999999 days after "]  # fmt: skip
-
-
-def corrupted(text: str, rng: random.Random) -> str:
-    """Lines deleted, repeated, swapped or cut, or a few characters changed."""
-    lines = text.split("\n")
-    i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
-    at = rng.randrange(len(text) + 1)
-    match rng.randrange(7):
-        case 0:
-            del lines[i]
-        case 1:
-            lines.insert(j, lines[i])
-        case 2:
-            lines[i], lines[j] = lines[j], lines[i]
-        case 3:
-            return text[:at]
-        case 4:
-            return text[:at] + rng.choice(_JUNK) + text[at:]
-        case 5:
-            return text[:at] + rng.choice("abcxyz0123456789 /,.(") + text[at + 1 :]
-        case _:
-            return text[:at] + text[at + rng.randint(1, 9) :]
-    return "\n".join(lines)
-
 
 @settings(max_examples=200)
 @given(SEEDS)
 def test_corrupted_attempts_are_judged_and_repaired(seed):
-    rng = random.Random(seed)
-    problem = rng.choice(questions())
-    attempt = TASK.rationale(problem.question)
-    for _ in range(rng.randint(1, 3)):
-        attempt = corrupted(attempt, rng)
-    verdict = judge(problem, attempt)
-    improved = repaired(problem, attempt)
-    if verdict.correct:
-        assert improved == attempt
-        return
-    assert verdict.error_step is not None
-    headers = [step.header for step in Attempt.parse(attempt).steps]
-    if None not in headers and headers.count(verdict.error_step) == 1:
-        assert improved.startswith(lines_before(attempt, verdict.error_step))
+    CONTRACT.check_corrupted(seed)
 
 
 @settings(max_examples=80)
 @given(st.text(), st.text(), SEEDS)
 def test_any_text_gets_a_verdict_and_a_repair(attempt, feedback, seed):
-    problem = random.Random(seed).choice(questions())
-    judge(problem, attempt)
-    repaired(problem, attempt)
-    EXPERT.improve(problem, attempt, feedback)
+    CONTRACT.check_any_text(attempt, feedback, seed)
 
 
 @settings(max_examples=120)
@@ -285,10 +213,7 @@ def test_any_mixture_of_pieces_gets_a_verdict_and_a_repair(pieces):
     ],
 )  # fmt: skip
 def test_hostile_attempts_do_not_hang(attempt):
-    start = time.process_time()
-    judge(PIZZAS, attempt)
-    repaired(PIZZAS, attempt)
-    assert time.process_time() - start < 2
+    CONTRACT.check_hostile(PIZZAS, attempt)
 
 
 # -- what the feedback tells IMP ---------------------------------------------------------------------------------------
@@ -307,13 +232,11 @@ def test_feedback_that_names_no_step_there_is(feedback):
     assert EXPERT.improve(PIZZAS, GOLD, feedback) == GOLD
 
 
+@settings(max_examples=40)
+@given(SEEDS)
+def test_the_step_that_the_feedback_names_decides_what_is_kept(seed):
+    CONTRACT.check_named_step(seed)
+
+
 def test_a_thousand_judgements_take_about_a_second():
-    rng = random.Random(0)
-    attempts = [(p, corrupted(TASK.rationale(p.question), rng)) for p in questions() for _ in range(7)][:1000]
-    seconds = []
-    for _ in range(3):  # the best of three: the machine may be busy with other work
-        start = time.process_time()
-        for problem, attempt in attempts:
-            EXPERT.feedback(problem, attempt)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 1.5, seconds
+    assert CONTRACT.seconds_to_judge(questions()) < 1.5
