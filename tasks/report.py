@@ -32,9 +32,12 @@ def publish(record: RunRecord) -> None:
 def report(record: RunRecord, output: str) -> None:
     """Writes the report of a run and links it. Raises StorageError."""
     from tripost_core.report import write_report
+    from tripost_core.report.limits import cut_off
 
     write_report(record, Path(output))
     place = Path(output) / "report.html"
-    message = f"\n\n{record.message}" if record.message else ""
-    text = f"# {record.run_id}\n\n[report.html]({place.as_uri()}): `{place}`{message}"
+    said = [record.message, *cut_off(record)]
+    text = "\n\n".join(
+        [f"# {record.run_id}", f"[report.html]({place.as_uri()}): `{place}`", *(line for line in said if line)]
+    )
     create_markdown_artifact(text, key=f"tripost-report-{record.task_name.replace('_', '-')}")

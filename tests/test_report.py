@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from report_fixture import ERROR_CLASSES, build_run
+from rich.console import Console
 
 from tripost_core.buffers import read_rows, write_buffer, write_manifest
 from tripost_core.config import CONTINUED
@@ -25,7 +26,8 @@ from tripost_core.report.diff import attempt_lines
 from tripost_core.report.figures import error_table
 from tripost_core.report.html import MAX_TRAJECTORIES, _titles, render_report
 from tripost_core.report.intervals import paired_difference, wilson
-from tripost_core.report.numbers import relocated, report_json, rights, score_rows, score_table
+from tripost_core.report.limits import cut_off
+from tripost_core.report.numbers import print_scores, relocated, report_json, rights, score_rows, score_table
 from tripost_core.report.summary import deltas, summary
 from tripost_core.report.svg import ticks
 from tripost_core.report.text import points, reveal
@@ -176,6 +178,31 @@ def test_the_report_written_before_the_run_is_marked_finished_says_finished(run)
     assert "has not finished" in render_report(record)
 
 
+def test_answers_that_ran_into_the_length_limit_are_told(tmp_path, capsys):
+    record = build_run(tmp_path / "run", num_train=8, num_test=120, iterations=2)
+    assert cut_off(record) == []
+
+    def cut(entry, stage, num_truncated):
+        ref = next(e for e in record.entries if e.name == entry).stages[stage]
+        path = Path(ref.uri.removeprefix("file://")) / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["metrics"]["num_truncated"] = num_truncated
+        path.write_text(json.dumps(manifest))
+
+    cut("tripost-1", "evaluate", 1)  # under one in a hundred: runs in circles happen
+    assert cut_off(record) == []
+    cut("tripost-2", "evaluate", 48)
+    cut("tripost-2", "generate", 3)
+    attempts, answers = cut_off(record)
+    assert "3 of the 11 attempts at training questions for tripost-2" in attempts and "wrong" not in attempts
+    assert "generate.max_new_tokens = 1024" in attempts and "evaluate.max_new_tokens = 1024" in answers
+    assert "48 of tripost-2's 120 answers" in answers and "tripost-1" not in answers and "count as wrong" in answers
+    assert cut_off(record, ("evaluate",)) == [answers]
+    assert answers in render_report(record).replace("&#39;", "'")
+    print_scores(record, Console(width=1_000))
+    assert answers in capsys.readouterr().out
+
+
 def test_one_test_question_and_no_unseen_ones(tmp_path):
     build_run(tmp_path / "run", num_train=2, num_test=1, unseen=False, iterations=1)
     report = written(tmp_path / "run")
@@ -234,7 +261,6 @@ def test_a_run_that_was_moved_is_read_where_it_is(tmp_path):
 
 
 def test_score_table_fits_a_terminal(run):
-    from rich.console import Console
 
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(score_table(read_record(run)))

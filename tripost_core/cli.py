@@ -102,7 +102,7 @@ def evaluate(
     num_unseen: Annotated[int, typer.Option(min=0, help="generated questions of unseen subtasks")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="of the generated questions")] = 0,
     max_improvements: Annotated[int, typer.Option(min=0, help="of one answer; 0 = first attempts alone")] = 3,
-    max_new_tokens: Annotated[int, typer.Option(min=8, help="of one continuation")] = 1024,
+    max_new_tokens: Annotated[int, typer.Option(min=8, help="of one answer with its improvements")] = 1024,
     skills: Annotated[
         bool,
         typer.Option("--skills", help="also its judging and repairing, each forced and compared with the script"),
@@ -159,11 +159,16 @@ def evaluate(
             rows = answered(model, reference, problems, max_new_tokens, max_improvements, progress)
         skilled = forced(model, reference, problems, rows, max_new_tokens, checks) if skills and model else {}
     result = evaluate_rows(rows)
+    num_truncated = sum(row["truncated"] for row in rows)
     if as_json:
         about = {"model": model or str(expert), "task": task or config.task_name, "eval": result}
+        about["num_truncated"] = num_truncated
         print(json.dumps({**about, **({"skills": skilled} if skills else {})}, indent=1))
     else:
         print_metrics(result)
+        if num_truncated:
+            limit = f"--max-new-tokens {max_new_tokens} or its context" if model else "its length limit"
+            print(f"{num_truncated:,} of {len(rows):,} answers were cut off ({limit}) and count as wrong.")
         if skills:
             print_skills(skilled)
 

@@ -98,7 +98,7 @@ class GenerateConfig(_Model):
 
     temperature: float = Field(1.0, gt=0, description="every iteration samples, never greedy")
     num_samples: int = Field(1, ge=1, description="trajectories per prompt; duplicates are removed")
-    max_new_tokens: int = Field(1024, ge=8, description="of one continuation")
+    max_new_tokens: int = Field(1024, ge=8, description="of one output, its improvements included")
     max_improvements: int = Field(3, ge=0, description="of one trajectory")
     fresh_prompts: bool = Field(
         False,
@@ -256,7 +256,7 @@ class SiDemoConfig(_Model):
 class EvaluateConfig(_Model):
     """Greedy decoding of the test questions."""
 
-    max_new_tokens: int = Field(1024, ge=8, description="of one continuation")
+    max_new_tokens: int = Field(1024, ge=8, description="of one output, its improvements included")
     max_improvements: int = Field(3, ge=0)
     batch_tokens: int = Field(65_536, ge=256, description="rows x length of one batch; bounds the memory")
 

@@ -21,6 +21,7 @@ from tripost_core.config import CONTINUED, RATIONALE
 from tripost_core.record import RunRecord
 from tripost_core.report import figures as charts
 from tripost_core.report.intervals import wilson
+from tripost_core.report.limits import cut_off
 from tripost_core.report.numbers import (
     METRICS,
     SPLITS,
@@ -130,6 +131,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "subtask_panels": charts.subtask_panels(record, figures),
         "subtasks": _subtasks(figures),
         "improvement_panels": charts.improvement_panels(record, figures),
+        "cut_off": cut_off(record),
         "loss_panels": charts.loss_panels(record),
         "time_kinds": kinds,
         "time_rows": times,

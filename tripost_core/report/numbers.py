@@ -214,6 +214,10 @@ def score_table(record: RunRecord) -> Table:
 
 
 def print_scores(record: RunRecord, console: Console) -> None:
-    """The score table, or a line that says that there is none."""
+    """The score table, or a line that says that there is none, and what was cut off."""
+    from tripost_core.report.limits import cut_off
+
     table = score_table(record)
     console.print(table if table.row_count else "Nothing has been evaluated yet.")
+    for sentence in cut_off(record):
+        console.print(sentence, markup=False)
