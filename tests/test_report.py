@@ -194,9 +194,9 @@ def test_answers_that_ran_into_the_length_limit_are_told(tmp_path, capsys):
     cut("tripost-2", "evaluate", 48)
     cut("tripost-2", "generate", 3)
     attempts, answers = cut_off(record)
-    assert "3 of the 11 attempts at training questions for tripost-2" in attempts and "wrong" not in attempts
+    assert "attempts at training questions for tripost-2 (3 of 11)." in attempts and "wrong" not in attempts
     assert "generate.max_new_tokens = 1024" in attempts and "evaluate.max_new_tokens = 1024" in answers
-    assert "48 of tripost-2's 120 answers" in answers and "tripost-1" not in answers and "count as wrong" in answers
+    assert "counted as wrong: answers to test questions of tripost-2 (48 of 120)." in answers
     assert cut_off(record, ("evaluate",)) == [answers]
     assert answers in render_report(record).replace("&#39;", "'")
     print_scores(record, Console(width=1_000))

@@ -8,11 +8,8 @@ from tripost_core.report.numbers import manifest_of, ordered_entries, stage_kind
 
 TOLD_FROM = 0.01
 """Share of a stage's outputs."""
-_WHAT = {
-    "evaluate": "of {entry}'s {n:,} answers to the test questions",
-    "generate": "of the {n:,} attempts at training questions for {entry}",
-}
-_CONSEQUENCE = {"evaluate": " and count as wrong"}
+_WHAT = {"generate": "attempts at training questions for", "evaluate": "answers to test questions of"}
+_CONSEQUENCE = {"generate": "", "evaluate": ", and counted as wrong"}
 
 
 def cut_off(record: RunRecord, kinds: tuple[str, ...] = ("generate", "evaluate")) -> list[str]:
@@ -29,11 +26,11 @@ def cut_off(record: RunRecord, kinds: tuple[str, ...] = ("generate", "evaluate")
                 cut = int((manifest.get("metrics") or {}).get("num_truncated") or 0)
                 n = int(manifest.get("in") or 0)
                 if stage_kind(stage) == kind and cut and cut >= TOLD_FROM * n:
-                    found.append(f"{cut:,} {_WHAT[kind].format(entry=entry.name, n=n)}")
+                    found.append(f"{entry.name} ({cut:,} of {n:,})")
         if found:
-            limit = getattr(record.run_config, kind).max_new_tokens
+            limit = f"{kind}.max_new_tokens = {getattr(record.run_config, kind).max_new_tokens}"
             sentences.append(
-                f"{'; '.join(found)} were cut off{_CONSEQUENCE.get(kind, '')}. They ran into {kind}.max_new_tokens"
-                f" = {limit} or the student's context; where they do not run in circles, raise it."
+                f"Cut off at {limit} or the student's context{_CONSEQUENCE[kind]}: {_WHAT[kind]} {', '.join(found)}."
+                " Raise it, unless they run in circles."
             )
     return sentences
