@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tripost_core.lm import generate
 from tripost_core.lm.generate import choose, sample, uniform
 from tripost_core.lm.kv_cache import SharedEndCache
 from tripost_core.lm.student import Student
@@ -182,6 +183,21 @@ def test_progress_and_text_are_reported(student):
     )
     assert reported == [(1, 2), (2, 2)]
     assert texts == dict(enumerate(completion.text for completion in written))
+
+
+def test_a_long_row_gives_signs_of_life(student, monkeypatch):
+    monkeypatch.setattr(generate, "SECONDS_BETWEEN_SIGNS", -1.0)
+    reported = []
+    (written,) = sample(
+        student,
+        PROMPTS[:1],
+        [5],
+        temperature=1.0,
+        max_new_tokens=30,
+        batch_tokens=4096,
+        progress=lambda *numbers: reported.append(numbers),
+    )
+    assert reported[0] == (0, 1) and reported[-1] == (1, 1) and len(reported) >= written.num_tokens > 2
 
 
 def test_nothing_to_do(student):

@@ -17,6 +17,20 @@ def test_pace_tells_what_is_left_of_the_same_work():
     assert pace.left("other", 1, 100) == ""
 
 
+def test_pace_does_not_reckon_the_last_long_ones_by_the_many_short_ones():
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    pace.left("answers", 1, 400)
+    now[0] = 40.0
+    assert pace.left("answers", 399, 400) == ", 0 s left"
+    now[0] = 60.0
+    assert pace.left("answers", 399, 400).endswith("left")
+    now[0] = 85.0
+    assert pace.left("answers", 399, 400) == ", no more for 45 s"
+    now[0] = 90.0
+    assert pace.left("answers", 400, 400) == ""
+
+
 def test_lines_in_a_log_and_a_bar_on_a_terminal():
     for terminal in (False, True):
         text = io.StringIO()

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_TO_A_STALL = 30.0
+"""So long without another unit, what is left is no longer reckoned from those done: the last answers are long ones."""
 
 
 def format_seconds(seconds: float) -> str:
@@ -28,15 +30,22 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._what = ""
-        self._first = (0.0, 0)
+        self._first = self._last = (0.0, 0)
 
     def left(self, what: str, done: int, total: int) -> str:
-        """`, 3 min 05 s left`; empty where nothing can be said yet. `what` up to a colon names the work."""
+        """`, 3 min 05 s left`, or `, no more for 45 s`; empty where nothing can be said yet. `what` up to a colon names
+        the work."""
         name = what.partition(":")[0]
+        now = self._clock()
         if name != self._what:
-            self._what, self._first = name, (self._clock(), done)
+            self._what, self._first, self._last = name, (now, done), (now, done)
             return ""
-        seconds, units = self._clock() - self._first[0], done - self._first[1]
+        if done != self._last[1]:
+            self._last = (now, done)
+        stalled = now - self._last[0]
+        if stalled >= SECONDS_TO_A_STALL and done < total:
+            return f", no more for {format_seconds(stalled)}"
+        seconds, units = now - self._first[0], done - self._first[1]
         if units <= 0 or done >= total:
             return ""
         return f", {format_seconds(seconds * (total - done) / units)} left"

@@ -11,6 +11,7 @@ matrix product whose shape is another: a draw within some 1e-6 of the border bet
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ FIRST_GUESS_TOKENS = 192
 """Length of an output before any has been seen."""
 STOP_TAIL_TOKENS = 96
 """How many of the last tokens are searched for the stop text."""
+
+SECONDS_BETWEEN_SIGNS = 5.0
+"""So long without a row that ended, and the same numbers are told again: long rows at the end are no standstill."""
 
 _UINT64 = np.uint64
 
@@ -107,8 +111,9 @@ def sample(
     """One completion for every prompt, in their order. `temperature` 0 is greedy and reads no seed.
 
     `batch_tokens` bounds rows x columns of the batch (one row always runs). `stop` ends a row right after this text,
-    whose last character must be printable ASCII. `progress` is told (rows done, rows in all); `on_text` (index, text
-    so far) after every token. A prompt that fills the context gives an empty, truncated completion.
+    whose last character must be printable ASCII. `progress` is told (rows done, rows in all), also as a sign of
+    life; `on_text` (index, text so far) after every token. A prompt that fills the context gives an empty, truncated
+    completion.
     """
     assert len(prompts) == len(seeds), f"{len(prompts)} prompts, {len(seeds)} seeds"
     assert stop is None or (stop[-1:].isascii() and stop[-1:].isprintable())
@@ -146,6 +151,7 @@ class _Sampler:
         self.seeds = np.array([seed & 0xFFFFFFFFFFFFFFFF for seed in seeds], dtype=_UINT64)
         self.done: list[Completion | None] = [None] * len(prompts)
         self.num_done = self.num_new_of_done = 0
+        self._told_at = time.monotonic()
         self.waiting: list[_Row] = []
         for index, ids in enumerate(self.tokenizer(list(prompts))["input_ids"]):
             self._accept(index, ids)
@@ -170,6 +176,8 @@ class _Sampler:
             width = num_alive = len(self.rows)
             while num_alive and not self.cache.is_full and (num_alive > REFILL_SHARE * width or num_alive == width):
                 num_alive -= self._step()
+                if time.monotonic() - self._told_at > SECONDS_BETWEEN_SIGNS:
+                    self._tell()
         assert all(completion is not None for completion in self.done)
         return self.done  # type: ignore[return-value]
 
@@ -279,6 +287,10 @@ class _Sampler:
         self.done[row.index] = Completion(text, row.num_new, eos, truncated)
         self.num_done += 1
         self.num_new_of_done += row.num_new
+        self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
         if self.progress is not None:
             self.progress(self.num_done, len(self.done))
 

@@ -174,10 +174,9 @@ def self_improve(
     def report(num_done: int, _: int) -> None:
         # A row that has stopped may be asked to go on: within a wave the count is an upper bound, and never falls.
         nonlocal most_reported
-        num_done = min(len(states) - len(active) + num_done, len(states) - 1)
-        if progress is not None and num_done > most_reported:
-            most_reported = num_done
-            progress(num_done, len(states))
+        most_reported = max(most_reported, min(len(states) - len(active) + num_done, len(states) - 1))
+        if progress is not None:
+            progress(most_reported, len(states))
 
     def show(place: int, text: str) -> None:
         assert on_text is not None
