@@ -19,7 +19,9 @@ from tripost_core.trajectory import FINAL, Attempt, Feedback, Step
 
 _ANSWER_HEADER = re.compile(r"\s*(?:updated )?answer:", re.I)
 MAX_SEGMENT = 400
-"""Longest segment of a line, in characters; the longest list of the paper's questions fits."""
+"""Longest segment of a line, in characters."""
+MAX_LAST_LINE = 1_000
+"""Of the line after which an attempt stops, in characters; a list of 20 words, the paper's longest, fits."""
 
 
 class Complaint(NamedTuple):
@@ -134,7 +136,7 @@ def _find_flaw(walk: Walk, attempt: str) -> _Flaw | None:
     if last is None:
         return _Flaw(_start(steps), "1", None, "missing_step", "there is no answer")
     reason = "the answer stops here, this step and what follows it are missing"
-    return _Flaw(last + 1, walk.expected, steps[last].line.strip()[:MAX_SEGMENT], "missing_step", reason)
+    return _Flaw(last + 1, walk.expected, steps[last].line.strip()[:MAX_LAST_LINE], "missing_step", reason)
 
 
 def _start(steps: Sequence[Step]) -> int:
