@@ -32,7 +32,7 @@ def publish(record: RunRecord) -> None:
 def report(record: RunRecord, output: str) -> None:
     """Writes the report of a run and links it. Raises StorageError."""
     from tripost_core.report import write_report
-    from tripost_core.report.limits import cut_off
+    from tripost_core.report.numbers import cut_off
 
     write_report(record, Path(output))
     place = Path(output) / "report.html"

@@ -26,8 +26,7 @@ from tripost_core.report.diff import attempt_lines
 from tripost_core.report.figures import error_table
 from tripost_core.report.html import MAX_TRAJECTORIES, _titles, render_report
 from tripost_core.report.intervals import paired_difference, wilson
-from tripost_core.report.limits import cut_off
-from tripost_core.report.numbers import print_scores, relocated, report_json, rights, score_rows, score_table
+from tripost_core.report.numbers import cut_off, print_scores, relocated, report_json, rights, score_rows, score_table
 from tripost_core.report.summary import deltas, summary
 from tripost_core.report.svg import ticks
 from tripost_core.report.text import points, reveal
@@ -197,10 +196,12 @@ def test_answers_that_ran_into_the_length_limit_are_told(tmp_path, capsys):
     assert "attempts at training questions for tripost-2 (3 of 11)." in attempts and "wrong" not in attempts
     assert "generate.max_new_tokens = 1024" in attempts and "evaluate.max_new_tokens = 1024" in answers
     assert "counted as wrong: answers to test questions of tripost-2 (48 of 120)." in answers
-    assert cut_off(record, ("evaluate",)) == [answers]
+    assert cut_off(record, ["evaluate"]) == [answers]
     assert answers in render_report(record).replace("&#39;", "'")
     print_scores(record, Console(width=1_000))
     assert answers in capsys.readouterr().out
+    shutil.rmtree(Path(record.entries[1].stages["generate"].uri.removeprefix("file://")))
+    assert cut_off(record, ["evaluate"]) == [answers], "a sweep does without the stages that its table does not read"
 
 
 def test_one_test_question_and_no_unseen_ones(tmp_path):

@@ -21,10 +21,10 @@ from tripost_core.config import CONTINUED, RATIONALE
 from tripost_core.record import RunRecord
 from tripost_core.report import figures as charts
 from tripost_core.report.intervals import wilson
-from tripost_core.report.limits import cut_off
 from tripost_core.report.numbers import (
     METRICS,
     SPLITS,
+    cut_off,
     is_complete,
     manifest_of,
     ordered_entries,

@@ -6,6 +6,7 @@ Light on purpose: every `tripost run` ends here, and so does the flow's artifact
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -38,6 +39,12 @@ _SCORES = {
     "si_contrib": ("si_contrib", "total"),
     "repaired": ("repaired", "total"),
     "harm": ("harm", "total"),
+}
+CUT_OFF_TOLD_FROM = 0.01
+"""Share of a stage's outputs."""
+_CUT_OFF = {
+    "generate": ("", "attempts at training questions for"),
+    "evaluate": (", and counted as wrong", "answers to test questions of"),
 }
 _HEADINGS = {"si_freq": "SI.\nFreq", "si_contrib": "SI.\nContrib"}
 
@@ -213,10 +220,29 @@ def score_table(record: RunRecord) -> Table:
     return table
 
 
+def cut_off(record: RunRecord, stages: Iterable[str] = tuple(_CUT_OFF)) -> list[str]:
+    """A sentence for each of `stages` in which CUT_OFF_TOLD_FROM of the outputs for some student, or more, ran into a
+    length limit: an answer that was cut off is wrong, so a low limit looks like a student that breaks its answers.
+
+    Raises StorageError where the manifest of such a stage is gone.
+    """
+    sentences = []
+    for stage in stages:
+        consequence, what = _CUT_OFF[stage]
+        manifests = {e.name: manifest_of(e.stages[stage]) for e in ordered_entries(record) if stage in e.stages}
+        counts = {name: (int(m["metrics"].get("num_truncated", 0)), int(m["in"])) for name, m in manifests.items()}
+        found = [f"{name} ({k:,} of {n:,})" for name, (k, n) in counts.items() if k and k >= CUT_OFF_TOLD_FROM * n]
+        if found:
+            limit = f"{stage}.max_new_tokens = {getattr(record.run_config, stage).max_new_tokens}"
+            sentences.append(
+                f"Cut off at {limit} or the student's context{consequence}: {what} {', '.join(found)}."
+                " Raise it, unless they run in circles."
+            )
+    return sentences
+
+
 def print_scores(record: RunRecord, console: Console) -> None:
     """The score table, or a line that says that there is none, and what was cut off."""
-    from tripost_core.report.limits import cut_off
-
     table = score_table(record)
     console.print(table if table.row_count else "Nothing has been evaluated yet.")
     for sentence in cut_off(record):

@@ -17,8 +17,7 @@ import numpy as np
 from tripost_core.buffers import read_table
 from tripost_core.errors import StorageError
 from tripost_core.record import Entry, RunRecord, fingerprint, read_record
-from tripost_core.report.limits import cut_off
-from tripost_core.report.numbers import manifest_of, relocated
+from tripost_core.report.numbers import cut_off, manifest_of, relocated
 from tripost_core.sweep.spec import LAST, Cell, SweepSpec
 
 RESAMPLES = 10_000
@@ -103,7 +102,7 @@ def collect(spec: SweepSpec, cells: Sequence[Cell], output: Path, failures: Mapp
         except StorageError:  # a buffer is gone or altered: the cell is to be computed again
             num_missing += 1
             continue
-        messages += [f"{cell.name}: {said}" for said in (record.message, *cut_off(record, ("evaluate",))) if said]
+        messages += [f"{cell.name}: {said}" for said in (record.message, *cut_off(record, ["evaluate"])) if said]
         for name, (found, own) in read.items():
             answers.setdefault((cell.row, name), {})[cell.seed] = found
             judging[cell.row, name, cell.seed] = own
