@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tripost_core.experts.base import Expert, Planted, Verdict
 from tripost_core.problems.base import Problem, Task
@@ -131,7 +130,7 @@ class Contract:
         rng = random.Random(0)
         each = -(-1000 // len(problems))
         golds = [(p, self.task.rationale(p.question)) for p in problems for _ in range(each)][:1000]
-        attempts: list[tuple[Any, str]] = [(p, self.corrupted(gold, rng)) for p, gold in golds]
+        attempts = [(p, self.corrupted(gold, rng)) for p, gold in golds]
         seconds = []
         for _ in range(3):
             start = time.process_time()
